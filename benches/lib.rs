@@ -1,0 +1,1 @@
+//! Benchmarks of ergometer; see the files beside this one.

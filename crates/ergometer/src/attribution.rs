@@ -1,0 +1,194 @@
+//! From boundaries to estimates: the energy of a window over all sensors, with its uncertainty and quality.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::record::{Estimate, Quality, Share};
+use crate::sensor::{Provenance, Specification};
+use crate::series::{Point, Span};
+use crate::units::{Energy, Timestamp};
+
+/// A moment at which a window opens or closes, with Ê of every sensor there. Shared by the windows that meet in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Boundary {
+    pub(crate) at: Timestamp,
+    /// One for each sensor of the meter, in its order; `None` where the sensor had given nothing yet.
+    points: Arc<[Option<Point>]>,
+}
+
+/// The energy of a window, before it is known whether a domain's short window is amortised or unresolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Attribution {
+    parts: Vec<Part>,
+    time: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    sensor: usize,
+    span: Option<Span>,
+    quality: Quality,
+}
+
+impl Boundary {
+    pub(crate) fn new(at: Timestamp, points: impl IntoIterator<Item = Option<Point>>) -> Self {
+        Boundary { at, points: points.into_iter().collect() }
+    }
+
+    /// The sum of Ê over the sensors of the total: the run's cumulative energy, up to a constant.
+    pub(crate) fn energy(&self, sensors: &[Sensed]) -> Energy {
+        let total = sensors.iter().zip(self.points.iter()).filter(|(sensor, _)| sensor.specification.in_total);
+        total.filter_map(|(_, point)| point.map(|point| point.energy)).sum()
+    }
+
+    /// Ê of one sensor.
+    pub(crate) fn energy_of(&self, sensor: usize) -> Energy {
+        self.points[sensor].map_or(Energy::ZERO, |point| point.energy)
+    }
+
+    /// The energy from `self` to `end`.
+    pub(crate) fn to(&self, end: &Boundary, sensors: &[Sensed]) -> Attribution {
+        let time = end.at.since(self.at);
+        let parts = sensors.iter().enumerate().map(|(sensor, sensed)| {
+            let span = match (self.points[sensor], end.points[sensor]) {
+                (Some(start), Some(end)) => Some(Span::new(start, end, sensed.range * time.as_secs_f64())),
+                _ => None,
+            };
+            Part { sensor, span, quality: quality(&sensed.specification, span) }
+        });
+        Attribution { parts: parts.collect(), time }
+    }
+}
+
+/// A sensor as attribution sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sensed {
+    pub(crate) specification: Specification,
+    /// How far two powers of this sensor can lie apart, in watts.
+    pub(crate) range: f64,
+}
+
+impl Sensed {
+    pub(crate) fn new(specification: Specification) -> Self {
+        let range = (specification.most - specification.least).as_watts().max(0.0);
+        Sensed { specification, range }
+    }
+}
+
+/// A window is resolved where its boundaries cost at most this share of its energy (k = 1).
+const RESOLVED: f64 = 0.05;
+
+fn quality(specification: &Specification, span: Option<Span>) -> Quality {
+    match span {
+        Some(span) if !span.whole => Quality::Partial,
+        None => Quality::Partial,
+        Some(_) if specification.provenance == Provenance::Model => Quality::Estimated,
+        Some(span) if span.uncertainty <= RESOLVED * span.energy.as_joules() => Quality::Measured,
+        Some(_) => Quality::Unresolved,
+    }
+}
+
+impl Attribution {
+    /// The sensors that do not resolve this window by themselves.
+    pub(crate) fn unresolved(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().filter(|part| part.quality == Quality::Unresolved).map(|part| part.sensor)
+    }
+
+    /// Takes the interpolated shares of the sensors that do not resolve the window as they are: it lies in a block of
+    /// windows of its kind that they resolve well.
+    pub(crate) fn amortise(&mut self) {
+        for part in &mut self.parts {
+            if part.quality == Quality::Unresolved {
+                part.quality = Quality::Amortised;
+            }
+        }
+    }
+
+    /// How many updates of the slowest sensor the window spans.
+    pub(crate) fn intervals(&self, periods: &[Duration]) -> f64 {
+        let slowest = self.parts.iter().filter_map(|part| periods.get(part.sensor)).max();
+        let intervals = slowest.map_or(0.0, |period| self.time.as_secs_f64() / period.as_secs_f64().max(1e-9));
+        (intervals * 1e3).round() / 1e3
+    }
+
+    /// The energy by interpolation, resolved or not: what the sums are made of.
+    pub(crate) fn energy(&self, sensors: &[Sensed]) -> Energy {
+        let total = self.parts.iter().filter(|part| sensors[part.sensor].specification.in_total);
+        total.filter_map(|part| part.span.map(|span| span.energy)).sum()
+    }
+
+    /// The total and each domain's share; `totals` are the sensors' cumulative energies at the window's end.
+    pub(crate) fn estimates(&self, sensors: &[Sensed], totals: &[Energy]) -> (Estimate, BTreeMap<String, Share>) {
+        let mut budget = Budget::default();
+        let mut total = Estimate { energy: Some(Energy::ZERO), uncertainty: None, quality: Quality::Measured };
+        let mut shares = BTreeMap::new();
+        let mut seen = false;
+        for part in &self.parts {
+            let specification = &sensors[part.sensor].specification;
+            let share = self.share(*part, specification, totals[part.sensor]);
+            if specification.in_total {
+                total.quality = total.quality.max(share.quality);
+                seen |= share.energy.is_some();
+                if part.quality == Quality::Unresolved {
+                    total.energy = None;
+                } else if let (Some(sum), Some(span)) = (total.energy, part.span) {
+                    total.energy = Some(sum + span.energy);
+                    budget.add(specification, span, self.time);
+                }
+            }
+            shares.insert(specification.domain.id.clone(), share);
+        }
+        total.energy = total.energy.filter(|_| seen);
+        total.uncertainty = total.energy.map(|_| Energy::from_joules(budget.uncertainty()));
+        (total, shares)
+    }
+
+    fn share(&self, part: Part, specification: &Specification, total: Energy) -> Share {
+        let known = part.span.filter(|_| part.quality != Quality::Unresolved);
+        let uncertainty = known.map(|span| {
+            let mut budget = Budget::default();
+            budget.add(specification, span, self.time);
+            Energy::from_joules(budget.uncertainty())
+        });
+        Share {
+            energy: known.map(|span| span.energy),
+            uncertainty,
+            quality: part.quality,
+            total,
+            in_total: specification.in_total,
+        }
+    }
+}
+
+/// The uncertainty budget of a sum: u² = Σ u_boundary² + Σ_families (Σ u_gain)² + Σ_families (Σ u_offset)².
+///
+/// Boundaries are independent. Gain and offset are taken as common to a family of sensors (correlation 1, JCGM 100:2008,
+/// 5.2.2), so that eight identical GPUs are as uncertain as one, and as independent between families.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    boundaries: f64,
+    gains: BTreeMap<String, f64>,
+    offsets: BTreeMap<String, f64>,
+}
+
+impl Budget {
+    /// Adds a window's energy of one sensor.
+    pub(crate) fn add(&mut self, specification: &Specification, span: Span, time: Duration) {
+        self.boundaries += span.uncertainty * span.uncertainty;
+        self.add_gain(specification, span.energy, time);
+    }
+
+    /// Adds an energy whose boundaries do not count.
+    pub(crate) fn add_gain(&mut self, specification: &Specification, energy: Energy, time: Duration) {
+        *self.gains.entry(specification.family.clone()).or_default() +=
+            specification.gain * energy.as_joules().abs();
+        *self.offsets.entry(specification.family.clone()).or_default() +=
+            (specification.offset * time).as_joules();
+    }
+
+    pub(crate) fn uncertainty(&self) -> f64 {
+        let families = self.gains.values().chain(self.offsets.values()).map(|part| part * part).sum::<f64>();
+        (self.boundaries + families).sqrt()
+    }
+}

@@ -1,0 +1,385 @@
+//! The hot path: what a training thread does at a boundary.
+//!
+//! A boundary is a clock read and a push into the lane's preallocated ring; the recorder does the rest. The lane's lock
+//! orders threads that share one lane and is held for nothing but the push. It allocates nothing and does no IO.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::clock::{Alarm, Clock};
+use crate::error::Result;
+use crate::record::Status;
+use crate::units::Timestamp;
+
+/// Waits, on the training thread, until the device has done what was asked of it.
+///
+/// A framework's adapter gives one; the meter calls it where epochs and phases open and close, and at every n-th step if
+/// the run was started with `sync_every(n)`.
+pub trait Fence: Send + Sync {
+    /// Waits for the device.
+    ///
+    /// # Errors
+    /// If the device reports a fault; the run's log records it, and the training is not stopped.
+    fn wait(&self) -> Result<()>;
+}
+
+impl<F: Fn() -> Result<()> + Send + Sync> Fence for F {
+    fn wait(&self) -> Result<()> {
+        self()
+    }
+}
+
+/// The device's own clock at step boundaries, for devices that run behind the host: CUDA events, say.
+///
+/// Both are called on the training thread and must not wait for the device.
+pub trait DeviceClock: Send + Sync {
+    /// Enqueues a mark behind the work submitted so far.
+    fn mark(&self, boundary: u64);
+
+    /// Tells the marks that the device has passed since the last call, in order, and when.
+    fn passed(&self, tell: &mut dyn FnMut(u64, Timestamp));
+}
+
+/// What a lane writes into its ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) at: Timestamp,
+    pub(crate) what: What,
+    /// The boundary's number where the device tells its true time later.
+    pub(crate) deferred: Option<u64>,
+}
+
+/// What happened at a mark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Open { id: u64, opens: Opens },
+    Close { id: u64, status: Status, waited: u64 },
+    /// One window closes and the next of its kind opens, in the same moment.
+    Next { closes: u64, waited: u64, id: u64, opens: Opens },
+    /// A window that was opened and then turned out to have nothing in it.
+    Cancel { id: u64 },
+    /// A step ends here that began at the last tick, or where the window around it did.
+    Tick { id: u64 },
+    Metric { name: u32, value: f64 },
+    Amount { samples: u64, tokens: u64 },
+    /// The device passed an earlier, deferred mark.
+    Passed { boundary: u64 },
+}
+
+/// What a window is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opens {
+    Step,
+    Epoch(u64),
+    Phase(u32),
+}
+
+/// Marks that a ring holds: 0.8 MB, and a second of steps of 60 µs should the recorder be kept from running.
+const RING: usize = 16_384;
+
+/// What the lanes of a run share.
+pub(crate) struct Course {
+    pub(crate) clock: Clock,
+    pub(crate) fence: Option<Arc<dyn Fence>>,
+    pub(crate) device_clock: Option<Arc<dyn DeviceClock>>,
+    pub(crate) sync_every: Option<u64>,
+    /// Set when a budget is used up: the iterators stop yielding.
+    pub(crate) stopped: AtomicBool,
+    /// Set by `finish`: later marks are not taken.
+    pub(crate) finished: AtomicBool,
+    /// Wakes the recorder.
+    pub(crate) alarm: Alarm,
+    /// Names of phases and metrics; a mark carries the place.
+    names: Mutex<Vec<Arc<str>>>,
+    /// Rings of lanes that the recorder has not taken over yet.
+    rings: Mutex<Vec<Consumer<Mark>>>,
+    fence_fault: Mutex<Option<String>>,
+    /// Boundaries that found their ring full.
+    pub(crate) overflows: AtomicU64,
+}
+
+impl Course {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Course {
+            alarm: clock.alarm(),
+            clock,
+            fence: None,
+            device_clock: None,
+            sync_every: None,
+            stopped: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            names: Mutex::default(),
+            rings: Mutex::default(),
+            fence_fault: Mutex::default(),
+            overflows: AtomicU64::new(0),
+        }
+    }
+
+    /// The place of a name; allocates when the name is new.
+    fn intern(&self, name: &str) -> u32 {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            names.push(Arc::from(name));
+            names.len() - 1
+        });
+        u32::try_from(place).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn name(&self, place: u32) -> Arc<str> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(place as usize).cloned().unwrap_or_else(|| Arc::from("?"))
+    }
+
+    pub(crate) fn new_rings(&self) -> Vec<Consumer<Mark>> {
+        std::mem::take(&mut *self.rings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn take_fence_fault(&self) -> Option<String> {
+        self.fence_fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn fence(&self) {
+        if let Some(Err(error)) = self.fence.as_ref().map(|fence| fence.wait()) {
+            *self.fence_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+    }
+}
+
+impl fmt::Debug for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Course").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+/// One thread's stack of windows: epochs, steps, phases.
+///
+/// A run has one; a program that trains on several threads takes one for each with [`Run::lane`](crate::Run::lane).
+/// Clones are the same lane.
+#[derive(Clone)]
+pub struct Lane {
+    pub(crate) course: Arc<Course>,
+    ring: Arc<Mutex<Ring>>,
+}
+
+struct Ring {
+    producer: Producer<Mark>,
+    /// The number of the last window.
+    windows: u64,
+    /// Marks so far.
+    marks: u64,
+    /// Step boundaries so far, for `sync_every`.
+    steps: u64,
+    /// Boundaries so far whose time the device tells.
+    boundaries: u64,
+}
+
+/// A window that was opened by hand and is to be closed by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened(pub(crate) u64);
+
+impl Lane {
+    pub(crate) fn new(course: Arc<Course>) -> Self {
+        let (producer, consumer) = RingBuffer::new(RING);
+        course.rings.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+        Lane { course, ring: Arc::new(Mutex::new(Ring { producer, windows: 0, marks: 0, steps: 0, boundaries: 0 })) }
+    }
+
+    /// Opens epoch `number`, after the device has come to rest.
+    pub fn open_epoch(&self, number: u64) -> Opened {
+        self.open(Opens::Epoch(number)).0
+    }
+
+    /// Opens a phase, after the device has come to rest. Allocates when the name is new to the run.
+    pub fn open_phase(&self, name: &str) -> Opened {
+        self.open(Opens::Phase(self.course.intern(name))).0
+    }
+
+    /// Opens a step. Costs one clock read and a push.
+    #[inline]
+    pub fn open_step(&self) -> Opened {
+        self.open(Opens::Step).0
+    }
+
+    /// Closes a window, after the device has come to rest if it is an epoch or a phase.
+    ///
+    /// Windows still open within an epoch or a step are closed with it. A window that is closed already stays closed.
+    pub fn close(&self, opened: Opened, status: Status) {
+        self.course.fence();
+        self.mark(|_| What::Close { id: opened.0, status, waited: 0 });
+    }
+
+    /// Closes a step. Costs one clock read and a push.
+    #[inline]
+    pub fn close_step(&self, opened: Opened, status: Status) {
+        self.close_step_after(opened, status, 0);
+    }
+
+    #[inline]
+    pub(crate) fn close_step_after(&self, opened: Opened, status: Status, waited: u64) {
+        self.sync_if_due();
+        self.mark_step(|_| What::Close { id: opened.0, status, waited });
+    }
+
+    /// Says that a step ends here; it began at the tick before, or where the window around it did.
+    ///
+    /// Costs one clock read and a push.
+    #[inline]
+    pub fn tick(&self) {
+        self.sync_if_due();
+        self.mark_step(|ring| What::Tick { id: ring.next_window() });
+    }
+
+    /// Notes a metric on the innermost open window, or on the run. Allocates when the name is new to the run.
+    pub fn metric(&self, name: &str, value: f64) {
+        let name = self.course.intern(name);
+        self.push(Mark { at: Timestamp::default(), what: What::Metric { name, value }, deferred: None });
+    }
+
+    /// Adds samples trained on to the innermost open window and those around it.
+    #[inline]
+    pub fn samples(&self, samples: u64) {
+        self.amount(samples, 0);
+    }
+
+    /// Adds tokens trained on to the innermost open window and those around it.
+    #[inline]
+    pub fn tokens(&self, tokens: u64) {
+        self.amount(0, tokens);
+    }
+
+    pub(crate) fn amount(&self, samples: u64, tokens: u64) {
+        self.push(Mark { at: Timestamp::default(), what: What::Amount { samples, tokens }, deferred: None });
+    }
+
+    /// True once a budget that the user set asks the loop to stop.
+    #[inline]
+    pub fn is_stopped(&self) -> bool {
+        self.course.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Closes one window and opens the next of its kind in the same moment; gives the moment too.
+    #[inline]
+    pub(crate) fn next(&self, closes: Opened, waited: u64, opens: Opens) -> (Opened, Timestamp) {
+        let mut opened = Opened(0);
+        let next = |ring: &mut Ring| {
+            opened = Opened(ring.next_window());
+            What::Next { closes: closes.0, waited, id: opened.0, opens }
+        };
+        let at = if opens == Opens::Step {
+            self.sync_if_due();
+            self.mark_step(next)
+        } else {
+            self.course.fence();
+            self.mark(next)
+        };
+        (opened, at)
+    }
+
+    /// Opens a window; gives the moment too.
+    #[inline]
+    pub(crate) fn open(&self, opens: Opens) -> (Opened, Timestamp) {
+        if opens != Opens::Step {
+            self.course.fence();
+        }
+        let mut opened = Opened(0);
+        let at = self.mark(|ring| {
+            opened = Opened(ring.next_window());
+            What::Open { id: opened.0, opens }
+        });
+        (opened, at)
+    }
+
+    pub(crate) fn cancel(&self, opened: Opened) {
+        self.push(Mark { at: Timestamp::default(), what: What::Cancel { id: opened.0 }, deferred: None });
+    }
+
+    #[inline]
+    fn sync_if_due(&self) {
+        if let Some(every) = self.course.sync_every {
+            let steps = {
+                let mut ring = self.lock();
+                ring.steps += 1;
+                ring.steps
+            };
+            if steps.is_multiple_of(every) {
+                self.course.fence();
+            }
+        }
+    }
+
+    #[inline]
+    fn mark(&self, what: impl FnOnce(&mut Ring) -> What) -> Timestamp {
+        let mut ring = self.lock();
+        // The clock is read under the lane's lock, so that the marks in the ring are in the order of time.
+        let at = self.course.clock.now();
+        let what = what(&mut ring);
+        self.put(&mut ring, Mark { at, what, deferred: None });
+        at
+    }
+
+    /// A mark at a step's boundary: if the device keeps its own clock, its time is told later.
+    #[inline]
+    fn mark_step(&self, what: impl FnOnce(&mut Ring) -> What) -> Timestamp {
+        match &self.course.device_clock {
+            None => self.mark(what),
+            Some(device) => self.mark_deferred(what, &**device),
+        }
+    }
+
+    fn mark_deferred(&self, what: impl FnOnce(&mut Ring) -> What, device: &dyn DeviceClock) -> Timestamp {
+        let mut ring = self.lock();
+        let at = self.course.clock.now();
+        let what = what(&mut ring);
+        ring.boundaries += 1;
+        let boundary = ring.boundaries;
+        device.mark(boundary);
+        self.put(&mut ring, Mark { at, what, deferred: Some(boundary) });
+        device.passed(&mut |boundary, at| {
+            self.put(&mut ring, Mark { at, what: What::Passed { boundary }, deferred: None });
+        });
+        at
+    }
+
+    #[inline]
+    fn push(&self, mark: Mark) {
+        let mut ring = self.lock();
+        self.put(&mut ring, mark);
+    }
+
+    #[inline]
+    fn put(&self, ring: &mut Ring, mark: Mark) {
+        if self.course.finished.load(Ordering::Relaxed) {
+            return;
+        }
+        if ring.producer.push(mark).is_err() {
+            // The recorder is kept from running. The energy stays in the windows around, and the log says how often.
+            self.course.overflows.fetch_add(1, Ordering::Relaxed);
+        }
+        // Half a ring since the last time: the recorder is better woken than waited for.
+        ring.marks += 1;
+        if ring.marks.is_multiple_of(RING as u64 / 2) {
+            self.course.alarm.ring();
+        }
+    }
+
+    #[inline]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn next_window(&mut self) -> u64 {
+        self.windows += 1;
+        self.windows
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}

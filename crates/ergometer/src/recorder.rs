@@ -1,0 +1,589 @@
+//! The thread that settles windows and writes the log.
+//!
+//! It drains the lanes' rings, waits until every series covers a boundary, takes Ê there, and keeps the tree of open
+//! windows, so that a window's energy is known the moment its last boundary is settled.
+
+mod tree;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::attribution::{Boundary, Budget, Sensed};
+use crate::error::{Error, Result};
+use crate::lane::{Course, What};
+use crate::log::{Journal, Past};
+use crate::record::{Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status};
+use crate::sampler::Channel;
+use crate::series::stall;
+use crate::summary::{EpochSum, PhaseSum, Summary};
+use crate::units::{Energy, Timestamp};
+use tree::Branch;
+
+/// What a run's recorder tells its program.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    state: Mutex<Published>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// The run's start, as soon as it is settled.
+    pub(crate) origin: Option<Boundary>,
+    /// Epochs that settled, newest last; as many as a program can look back on.
+    pub(crate) epochs: VecDeque<Record>,
+    /// Phases that settled, likewise.
+    pub(crate) phases: VecDeque<Record>,
+    /// Steps that settled, likewise.
+    pub(crate) steps: VecDeque<Record>,
+    /// Why the run was stopped.
+    pub(crate) reason: Option<String>,
+    /// When and how the program ended the run.
+    pub(crate) finish: Option<(Timestamp, Status)>,
+    pub(crate) result: Option<Result<Summary>>,
+}
+
+/// Windows of each kind that a program can look back on.
+const REMEMBERED: usize = 1_024;
+
+impl Outbox {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `done` gives something, at most for `patience` of `course`'s clock.
+    pub(crate) fn wait<T>(
+        &self,
+        course: &Course,
+        patience: Duration,
+        mut done: impl FnMut(&mut Published) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = course.clock.now() + patience;
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = done(&mut state) {
+                return Some(found);
+            }
+            let now = course.clock.now();
+            if now >= deadline {
+                return None;
+            }
+            match course.clock.fake() {
+                Some(hands) => {
+                    drop(state);
+                    hands.advance(Duration::from_millis(1));
+                    state = self.lock();
+                }
+                None => {
+                    let wait = self.news.wait_timeout(state, deadline.since(now));
+                    state = wait.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+                }
+            }
+        }
+    }
+}
+
+/// A run's recorder, before and while it runs on its thread.
+pub(crate) struct Recorder {
+    pub(crate) serial: u64,
+    pub(crate) course: Arc<Course>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) channels: Vec<Arc<Channel>>,
+    pub(crate) journal: Journal,
+    pub(crate) manifest: Manifest,
+    pub(crate) rank: u32,
+    pub(crate) start: Timestamp,
+    pub(crate) past: Past,
+    pub(crate) budget: Option<Energy>,
+}
+
+/// How often the recorder looks at the rings, unless one fills up.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Marks taken over from a ring and not settled yet; beyond that they stay in the ring.
+const QUEUE: usize = 32_768;
+
+/// The longest that the end of a run waits for the last update of its slowest sensor.
+const LAST_EDGE: Duration = Duration::from_secs(1);
+
+/// A process that is killed loses at most this much of a long window.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+impl Recorder {
+    /// Settles and writes until the run is finished. Runs on a thread of its own.
+    pub(crate) fn record(self) {
+        let course = Arc::clone(&self.course);
+        let outbox = Arc::clone(&self.outbox);
+        let (channels, serial) = (self.channels.clone(), self.serial);
+        let result = Recording::new(self).run();
+        for channel in &channels {
+            channel.told().horizons.remove(&serial);
+        }
+        course.finished.store(true, Ordering::Release);
+        outbox.lock().result = Some(result);
+        outbox.news.notify_all();
+    }
+
+    fn session(&self) -> u32 {
+        self.past.sessions
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("run", &self.manifest.run_id).finish_non_exhaustive()
+    }
+}
+
+/// The recorder at work.
+struct Recording {
+    run: Recorder,
+    sensors: Vec<Sensed>,
+    branches: Vec<Branch>,
+    /// The run's start.
+    origin: Boundary,
+    /// How far each channel's happenings have been written.
+    seen: Vec<usize>,
+    epochs: EpochSum,
+    phases: BTreeMap<String, PhaseSum>,
+    events: BTreeMap<(String, Option<String>), u64>,
+    /// Metrics noted while no window was open.
+    metrics: BTreeMap<String, f64>,
+    samples: u64,
+    tokens: u64,
+    steps: u64,
+    overflows: u64,
+    progress: Timestamp,
+    finish: Option<(Timestamp, Status)>,
+}
+
+impl Recording {
+    fn new(run: Recorder) -> Self {
+        let sensors = run.channels.iter().map(|channel| Sensed::new(channel.specification.clone())).collect();
+        let seen = run.channels.iter().map(|channel| channel.told().happenings.len()).collect();
+        let epochs = run.past.epochs.clone();
+        Recording {
+            sensors,
+            branches: Vec::new(),
+            origin: Boundary::new(run.start, run.channels.iter().map(|_| None)),
+            seen,
+            epochs,
+            phases: BTreeMap::new(),
+            events: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            samples: 0,
+            tokens: 0,
+            steps: run.past.step_count,
+            overflows: 0,
+            progress: run.start,
+            finish: None,
+            run,
+        }
+    }
+
+    fn run(mut self) -> Result<Summary> {
+        self.begin();
+        let mut begun = false;
+        loop {
+            self.finish = self.finish.or(self.run.outbox.lock().finish);
+            self.drain();
+            let now = self.run.course.clock.now();
+            if !begun && self.is_settled(self.run.start, now) {
+                begun = true;
+                self.origin = self.boundary(self.run.start);
+                self.run.outbox.lock().origin = Some(self.origin.clone());
+            }
+            let mut idle = begun;
+            if begun {
+                idle = self.settle(now);
+                self.watch(now);
+            }
+            self.note_happenings();
+            self.run.journal.flush(now, false);
+            self.keep_horizon(now);
+            if let Some((end, status)) = self.finish
+                && idle
+                && self.is_settled(end, now)
+            {
+                return self.end(end, status);
+            }
+            // Towards the end, nothing is gained by resting long.
+            let round = if self.finish.is_some() { ROUND / 10 } else { ROUND };
+            self.run.course.clock.rest(&self.run.course.alarm, now + round);
+        }
+    }
+
+    /// The session's first lines.
+    fn begin(&mut self) {
+        self.run.journal.write_manifest(&self.run.manifest);
+        let manifest = &self.run.manifest;
+        let line = Start {
+            kind: StartKind::Run,
+            version: manifest.version,
+            run_id: manifest.run_id.clone(),
+            rank: self.run.rank,
+            host: manifest.machine.host.clone(),
+            session: self.run.session(),
+            name: manifest.name.clone(),
+            parameters: manifest.parameters,
+            start: self.run.start,
+            unix_ns: manifest.clock.unix_ns + offset(manifest.clock.anchor, self.run.start),
+        };
+        if self.run.session() > 0 {
+            self.resume();
+        }
+        self.run.journal.append(&line, false);
+        if self.run.session() > 0 {
+            let past = &self.run.past;
+            let mut detail = format!(
+                "continued after {} in earlier sessions; what they used after their last line is not known",
+                past.total
+            );
+            if past.torn > 0 {
+                detail += &format!("; a torn last line of {} bytes was cut off", past.torn);
+            }
+            if !past.bad.is_empty() {
+                detail += &format!("; {} lines could not be understood: {}", past.bad.len(), past.bad.join(", "));
+            }
+            let total = Some(past.total);
+            self.event(self.run.start, "resumed", None, Some(detail), total);
+        }
+        self.run.journal.flush(self.run.start, true);
+    }
+
+    /// Gives the epoch that the process ended within its line, so that the sums stay whole.
+    fn resume(&mut self) {
+        if let Some(open) = self.run.past.open_epoch.take() {
+            let record = open.into_record();
+            self.run.journal.append(&record, false);
+            self.epochs.add(record);
+        }
+    }
+
+    fn drain(&mut self) {
+        for ring in self.run.course.new_rings() {
+            let lane = u32::try_from(self.branches.len()).unwrap_or(u32::MAX);
+            let steps = self.run.past.steps.get(&lane).copied().unwrap_or(0);
+            self.branches.push(Branch::new(lane, ring, steps));
+        }
+        let limit = if self.finish.is_some() { usize::MAX } else { QUEUE };
+        for branch in &mut self.branches {
+            while branch.queue.len() < limit
+                && let Ok(mark) = branch.ring.pop()
+            {
+                match mark.what {
+                    What::Passed { boundary } => branch.passed(boundary, mark.at),
+                    _ => branch.queue.push_back(mark),
+                }
+            }
+        }
+    }
+
+    /// Settles what can be settled; true if nothing is left to do.
+    fn settle(&mut self, now: Timestamp) -> bool {
+        let mut idle = true;
+        let mut branches = std::mem::take(&mut self.branches);
+        for branch in &mut branches {
+            while let Some(mark) = branch.queue.front() {
+                // A mark without a time of its own belongs where it stands among the others.
+                let timeless = matches!(mark.what, What::Metric { .. } | What::Amount { .. } | What::Cancel { .. });
+                // The device's time, or the host's if the device has not told it in time.
+                if mark.deferred.is_some() && self.finish.is_none() && now.since(mark.at) < stall(Duration::ZERO) * 5 {
+                    break;
+                }
+                if !timeless && !self.is_settled(mark.at, now) {
+                    break;
+                }
+                let Some(mark) = branch.queue.pop_front() else { break };
+                let boundary = if timeless { None } else { Some(self.boundary(mark.at)) };
+                branch.apply(self, mark, boundary);
+            }
+            branch.write(self);
+            idle &= branch.queue.is_empty();
+        }
+        self.branches = branches;
+        idle
+    }
+
+    /// True if no sensor that is alive will still change Ê at `at`.
+    fn is_settled(&self, at: Timestamp, now: Timestamp) -> bool {
+        let given_up = self.finish.is_some_and(|(end, _)| now.since(end) >= self.last_wait());
+        given_up
+            || self.run.channels.iter().all(|channel| {
+                let told = channel.told();
+                let late = stall(told.series.period());
+                told.series.covered().is_some_and(|covered| covered >= at)
+                    || told.series.last_read().is_none_or(|read| now.since(read) > late) && now.since(at) > late
+                    || now.since(at) > late * 2
+            })
+    }
+
+    /// How long the end of the run waits for its last update.
+    fn last_wait(&self) -> Duration {
+        let slowest = self.run.channels.iter().map(|channel| {
+            channel.told().series.period().max(channel.specification.period) + channel.specification.interval * 3 / 2
+        });
+        slowest.max().unwrap_or_default().min(LAST_EDGE)
+    }
+
+    fn boundary(&self, at: Timestamp) -> Boundary {
+        Boundary::new(at, self.run.channels.iter().map(|channel| channel.told().series.at(at)))
+    }
+
+    /// The sensors' observed periods.
+    fn periods(&self) -> Vec<Duration> {
+        let period = |channel: &Arc<Channel>| channel.told().series.period().max(channel.specification.interval);
+        self.run.channels.iter().map(period).collect()
+    }
+
+    /// The run's cumulative energy at a boundary.
+    fn total(&self, at: &Boundary) -> Energy {
+        self.run.past.total + at.energy(&self.sensors) - self.origin.energy(&self.sensors)
+    }
+
+    /// Each sensor's cumulative energy over the run.
+    fn totals(&self, at: &Boundary) -> Vec<Energy> {
+        let sensors = self.sensors.iter().enumerate();
+        sensors
+            .map(|(sensor, sensed)| {
+                let past = self.run.past.domains.get(&sensed.specification.domain.id).copied().unwrap_or_default();
+                past + at.energy_of(sensor) - self.origin.energy_of(sensor)
+            })
+            .collect()
+    }
+
+    /// A window's record, as far as its boundaries tell.
+    fn record(&self, kind: Kind, start: &Boundary, end: &Boundary) -> (Record, crate::attribution::Attribution) {
+        let attribution = start.to(end, &self.sensors);
+        let (estimate, domains) = attribution.estimates(&self.sensors, &self.totals(end));
+        let record = Record {
+            kind,
+            run_id: self.run.manifest.run_id.clone(),
+            rank: self.run.rank,
+            host: self.run.manifest.machine.host.clone(),
+            session: self.run.session(),
+            lane: 0,
+            id: 0,
+            parent: None,
+            epoch: None,
+            step: None,
+            phase: None,
+            start: start.at,
+            end: end.at,
+            duration: end.at.since(start.at),
+            energy: estimate.energy,
+            uncertainty: estimate.uncertainty,
+            quality: estimate.quality,
+            domains,
+            total: self.total(end),
+            samples: None,
+            tokens: None,
+            steps: None,
+            epochs: None,
+            remainder: None,
+            phases: None,
+            data: None,
+            intervals: None,
+            metrics: BTreeMap::new(),
+            status: Status::Complete,
+            reason: None,
+        };
+        (record, attribution)
+    }
+
+    /// Tells the program of an epoch or a phase, which is settled before the quality of its steps may be.
+    fn announce(&self, record: &Record) {
+        let mut told = self.run.outbox.lock();
+        let row = if record.kind == Kind::Epoch { &mut told.epochs } else { &mut told.phases };
+        if row.len() == REMEMBERED {
+            row.pop_front();
+        }
+        row.push_back(record.clone());
+        drop(told);
+        self.run.outbox.news.notify_all();
+    }
+
+    /// Writes a window's line.
+    fn publish(&mut self, record: Record) {
+        self.run.journal.append(&record, record.kind == Kind::Step);
+        match record.kind {
+            Kind::Epoch => self.epochs.add(record),
+            Kind::Phase => self.phases.entry(record.phase.clone().unwrap_or_default()).or_default().add(&record),
+            Kind::End => {}
+            Kind::Step => {
+                self.steps += 1;
+                let mut told = self.run.outbox.lock();
+                if told.steps.len() == REMEMBERED {
+                    told.steps.pop_front();
+                }
+                told.steps.push_back(record);
+                drop(told);
+                self.run.outbox.news.notify_all();
+            }
+        }
+    }
+
+    /// Looks at the energy so far: the budget, and a line of progress now and then.
+    fn watch(&mut self, now: Timestamp) {
+        let total = self.total(&self.boundary(now));
+        if let Some(budget) = self.run.budget
+            && total >= budget
+            && !self.run.course.stopped.swap(true, Ordering::AcqRel)
+        {
+            let reason = format!("the energy budget of {budget} is used up ({total})");
+            self.event(now, "budget", None, Some(reason.clone()), Some(total));
+            self.run.outbox.lock().reason = Some(reason);
+        }
+        if now.since(self.progress) >= PROGRESS {
+            self.progress = now;
+            self.event(now, "progress", None, None, Some(total));
+        }
+        let overflows = self.run.course.overflows.load(Ordering::Relaxed);
+        if overflows > self.overflows {
+            let detail = format!("{} boundaries came faster than they could be recorded; their energy is in the windows around", overflows - self.overflows);
+            self.overflows = overflows;
+            self.event(now, "overflow", None, Some(detail), None);
+        }
+        if let Some(fault) = self.run.course.take_fence_fault() {
+            self.event(now, "fence-failed", None, Some(fault), None);
+        }
+    }
+
+    /// Writes what happened to the sensors.
+    fn note_happenings(&mut self) {
+        for sensor in 0..self.run.channels.len() {
+            let channel = Arc::clone(&self.run.channels[sensor]);
+            let new = channel.told().happenings[self.seen[sensor]..].to_vec();
+            self.seen[sensor] += new.len();
+            for happening in new {
+                let domain = channel.specification.domain.id.clone();
+                self.event(happening.at, happening.event, Some(domain), happening.detail, None);
+            }
+        }
+    }
+
+    fn event(
+        &mut self,
+        at: Timestamp,
+        event: &str,
+        domain: Option<String>,
+        detail: Option<String>,
+        total: Option<Energy>,
+    ) {
+        if event != "progress" {
+            *self.events.entry((event.to_owned(), domain.clone())).or_default() += 1;
+        }
+        let line = Event {
+            kind: EventKind::Event,
+            run_id: self.run.manifest.run_id.clone(),
+            rank: self.run.rank,
+            host: self.run.manifest.machine.host.clone(),
+            session: self.run.session(),
+            at,
+            event: event.to_owned(),
+            domain,
+            detail,
+            total,
+        };
+        self.run.journal.append(&line, false);
+    }
+
+    /// Lets the series forget what no boundary of this run can still ask for.
+    fn keep_horizon(&self, now: Timestamp) {
+        let oldest = self.branches.iter().filter_map(|branch| branch.queue.front()).map(|mark| mark.at);
+        let horizon = oldest.filter(|at| *at > Timestamp::default()).min().unwrap_or(now);
+        for channel in &self.run.channels {
+            channel.told().horizons.insert(self.run.serial, horizon.min(now));
+        }
+    }
+
+    /// Closes what is open, and the run.
+    fn end(mut self, at: Timestamp, status: Status) -> Result<Summary> {
+        let end = self.boundary(at);
+        let mut branches = std::mem::take(&mut self.branches);
+        for branch in &mut branches {
+            branch.close_all(&mut self, &end);
+            branch.write(&mut self);
+        }
+        self.watch(at);
+        let mut record = self.whole_run(&end);
+        record.reason = self.run.outbox.lock().reason.clone();
+        record.status = if record.reason.is_some() && status == Status::Complete { Status::Stopped } else { status };
+        self.run.manifest.state = match record.status {
+            Status::Complete => State::Complete,
+            Status::Stopped => State::Stopped,
+            Status::Panicked => State::Panicked,
+            Status::Dropped | Status::Orphaned | Status::Interrupted => State::Dropped,
+        };
+        self.publish(record.clone());
+        self.run.journal.flush(at, true);
+        self.run.journal.write_manifest(&self.run.manifest);
+        let summary = Summary {
+            manifest: self.run.manifest,
+            epochs: self.epochs,
+            phases: self.phases,
+            events: self.events,
+            end: record,
+            directory: self.run.journal.directory().to_owned(),
+        };
+        match self.run.journal.into_fault() {
+            None => Ok(summary),
+            Some(fault) => Err(Error::new(
+                crate::error::Kind::File,
+                format!("{}; the run used {}", fault.what(), summary.end.estimate()),
+            )
+            .cure("start the run with a directory that can be written: `.directory(…)`")
+            .caused_by(fault)),
+        }
+    }
+
+    /// The window from the first session's start to the end, without the pauses between sessions.
+    fn whole_run(&self, end: &Boundary) -> Record {
+        let (mut record, attribution) = self.record(Kind::End, &self.origin, end);
+        let past = &self.run.past;
+        let same_boot = past.first.as_ref().is_some_and(|first| first.start <= self.run.start);
+        if let (Some(first), true) = (&past.first, same_boot) {
+            record.start = first.start;
+        }
+        record.duration += past.duration;
+        if past.total > Energy::ZERO {
+            record.quality = record.quality.max(Quality::Partial);
+            let mut budget = Budget::default();
+            for sensed in &self.sensors {
+                let specification = &sensed.specification;
+                let domain = past.domains.get(&specification.domain.id).copied().unwrap_or_default();
+                if specification.in_total {
+                    budget.add_gain(specification, domain, past.duration);
+                }
+                if let Some(share) = record.domains.get_mut(&specification.domain.id) {
+                    share.energy = share.energy.map(|energy| energy + domain);
+                    let mut own = Budget::default();
+                    own.add_gain(specification, domain, past.duration);
+                    share.uncertainty =
+                        share.uncertainty.map(|uncertainty| uncertainty + Energy::from_joules(own.uncertainty()));
+                }
+            }
+            record.uncertainty =
+                record.uncertainty.map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
+        }
+        record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
+        record.remainder = record.energy.map(|energy| energy - self.epochs.energy);
+        record.epochs = Some(self.epochs.count);
+        record.steps = Some(self.steps);
+        let samples = self.samples + past.epochs.samples;
+        let tokens = self.tokens + past.epochs.tokens;
+        record.samples = (samples > 0).then_some(samples);
+        record.tokens = (tokens > 0).then_some(tokens);
+        record.metrics = self.metrics.clone();
+        record
+    }
+}
+
+/// The signed distance from `from` to `to`, in the clock's unit.
+fn offset(from: Timestamp, to: Timestamp) -> i64 {
+    let distance = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    if to >= from { distance(to.since(from)) } else { -distance(from.since(to)) }
+}

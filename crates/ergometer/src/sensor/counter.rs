@@ -1,0 +1,90 @@
+//! Raw counters made monotone: a wrap is undone, a reset is bridged and said.
+
+use crate::sensor::Incident;
+use crate::units::{Energy, Power, Timestamp};
+
+/// Turns a raw counter that wraps and resets into one that never decreases.
+///
+/// A value below the one before is a wrap only if the counter has a modulus and the energy that this would mean fits the
+/// time that passed at the highest plausible power; otherwise it is a reset (RAPL wraps after 65 to 262 kJ;
+/// NVML's counter starts over with the driver).
+#[derive(Clone, Debug)]
+pub struct Monotone {
+    modulus: Option<Energy>,
+    most: Power,
+    quantum: Energy,
+    last: Option<(Timestamp, Energy)>,
+    sum: Energy,
+}
+
+impl Monotone {
+    /// A counter that starts over after `modulus`, if it ever does, and whose hardware draws at most `most`.
+    pub const fn new(modulus: Option<Energy>, most: Power, quantum: Energy) -> Self {
+        Monotone { modulus, most, quantum, last: None, sum: Energy::ZERO }
+    }
+
+    /// Takes the raw value read at `at`; gives the energy since the first value, and what happened in between.
+    pub fn accept(&mut self, raw: Energy, at: Timestamp) -> (Energy, Option<Incident>) {
+        let Some((then, last)) = self.last.replace((at, raw)) else { return (self.sum, None) };
+        // A tenth above the plausible power, and one quantum: rounding is no reset.
+        let ceiling = self.most * 1.1 * at.since(then) + self.quantum;
+        let (gained, incident) = match self.modulus {
+            _ if raw >= last => (raw - last, None),
+            Some(modulus) if (raw - last).modulo(modulus) <= ceiling => {
+                ((raw - last).modulo(modulus), Some(Incident::Wrap))
+            }
+            _ => (Energy::ZERO, Some(Incident::Reset)),
+        };
+        self.sum += gained;
+        // Past one whole turn at the highest power, a difference no longer tells how often the counter went round.
+        let ambiguous = self.modulus.is_some_and(|modulus| ceiling > modulus + gained);
+        (self.sum, if ambiguous && incident != Some(Incident::Reset) { Some(Incident::Ambiguous) } else { incident })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn counter() -> Monotone {
+        Monotone::new(Some(Energy::from_joules(1_000.0)), Power::from_watts(200.0), Energy::ZERO)
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_wrap_loses_nothing() {
+        let mut counter = counter();
+        counter.accept(Energy::from_joules(900.0), at(0));
+        assert_eq!(
+            counter.accept(Energy::from_joules(50.0), at(1)),
+            (Energy::from_joules(150.0), Some(Incident::Wrap))
+        );
+    }
+
+    #[test]
+    fn a_reset_is_not_a_wrap() {
+        let mut counter = counter();
+        counter.accept(Energy::from_joules(500.0), at(0));
+        // Undoing a wrap would mean 510 J in a second from hardware of 200 W.
+        assert_eq!(counter.accept(Energy::from_joules(10.0), at(1)), (Energy::ZERO, Some(Incident::Reset)));
+        assert_eq!(counter.accept(Energy::from_joules(110.0), at(2)), (Energy::from_joules(100.0), None));
+    }
+
+    #[test]
+    fn a_counter_without_a_modulus_never_wraps() {
+        let mut counter = Monotone::new(None, Power::from_watts(200.0), Energy::ZERO);
+        counter.accept(Energy::from_joules(900.0), at(0));
+        assert_eq!(counter.accept(Energy::from_joules(1.0), at(9)).1, Some(Incident::Reset));
+    }
+
+    #[test]
+    fn a_pause_longer_than_a_turn_is_said() {
+        let mut counter = counter();
+        counter.accept(Energy::from_joules(100.0), at(0));
+        assert_eq!(counter.accept(Energy::from_joules(300.0), at(60)).1, Some(Incident::Ambiguous));
+    }
+}

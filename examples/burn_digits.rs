@@ -1,0 +1,132 @@
+//! A convolutional network trained on handwritten digits by burn's `SupervisedTraining`.
+//!
+//! ```sh
+//! cargo run --release -p ergometer-examples --example burn_digits
+//! ```
+
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+use burn::data::dataset::InMemDataset;
+use burn::lr_scheduler::constant::ConstantLr;
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::optim::AdamWConfig;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::{
+    ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
+};
+use ergometer_examples::digits;
+use ergometer_examples::images::Images;
+
+const EPOCHS: usize = 10;
+const BATCH: usize = 32;
+const SIDE: usize = 8;
+const LEARNING_RATE: f64 = 3e-3;
+
+fn main() -> ergometer_examples::Result<()> {
+    let device = Device::flex();
+    device.seed(1);
+    let (training, test) = digits::read()?.split(1);
+    let (training, test) = (loader(&training), loader(&test));
+    let model = Model::new(&device.autodiff());
+
+    let directory = std::env::temp_dir().join("ergometer-burn-digits");
+    let training = SupervisedTraining::new(directory, training, test)
+        .metrics((LossMetric::new(), AccuracyMetric::new()))
+        .num_epochs(EPOCHS)
+        .summary();
+    let result = training.launch(Learner::new(
+        model,
+        AdamWConfig::new().init(),
+        ConstantLr::new(LEARNING_RATE),
+    ));
+    result.error.map_or(Ok(()), |error| Err(error.to_string().into()))
+}
+
+/// Two convolutions, the picture halved after each, and a dense layer.
+#[derive(Module, Debug)]
+struct Model {
+    first: Conv2d,
+    second: Conv2d,
+    halve: MaxPool2d,
+    last: Linear,
+}
+
+impl Model {
+    fn new(device: &Device) -> Self {
+        let convolution = |channels| {
+            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
+        Model {
+            first: convolution([1, 16]),
+            second: convolution([16, 32]),
+            halve: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+            last: LinearConfig::new(32 * SIDE * SIDE / 16, 10).init(device),
+        }
+    }
+
+    fn forward(&self, batch: Batch) -> ClassificationOutput {
+        let x = self.halve.forward(relu(self.first.forward(batch.pixels)));
+        let x = self.halve.forward(relu(self.second.forward(x)));
+        let scores = self.last.forward(x.flatten(1, 3));
+        let loss = CrossEntropyLossConfig::new()
+            .init(&scores.device())
+            .forward(scores.clone(), batch.labels.clone());
+        ClassificationOutput::new(loss, scores, batch.labels)
+    }
+}
+
+impl TrainStep for Model {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
+        let output = self.forward(batch);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl InferenceStep for Model {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> ClassificationOutput {
+        self.forward(batch)
+    }
+}
+
+/// Pictures of one channel, and their classes.
+#[derive(Clone, Debug)]
+struct Batch {
+    pixels: Tensor<4>,
+    labels: Tensor<1, Int>,
+}
+
+type Digit = (Vec<f32>, u8);
+
+#[derive(Clone)]
+struct Digits;
+
+impl Batcher<Digit, Batch> for Digits {
+    fn batch(&self, digits: Vec<Digit>, device: &Device) -> Batch {
+        let labels: Vec<i32> = digits.iter().map(|(_, label)| i32::from(*label)).collect();
+        let pixels = digits.into_iter().flat_map(|(pixels, _)| pixels).collect();
+        let pixels = TensorData::new::<f32, _>(pixels, [labels.len(), 1, SIDE, SIDE]);
+        Batch {
+            pixels: Tensor::from_data(pixels, device),
+            labels: Tensor::from_ints(labels.as_slice(), device),
+        }
+    }
+}
+
+fn loader(images: &Images) -> Arc<dyn DataLoader<Batch>> {
+    let digits = images.iter().map(|(pixels, label)| (pixels.to_vec(), label)).collect();
+    DataLoaderBuilder::new(Digits).batch_size(BATCH).shuffle(1).build(InMemDataset::new(digits))
+}

@@ -1,0 +1,267 @@
+//! What does a larger model cost? One family of perceptrons, in several sizes and from several seeds, in candle and burn.
+//!
+//! Both frameworks start from the same weights and take the same batches in the same order with the same optimizer, so
+//! that they differ in nothing but how they compute.
+//!
+//! ```sh
+//! cargo run --release -p ergometer-examples --example compare_sizes
+//! ```
+#![expect(clippy::print_stdout, reason = "a program that reports on its terminal")]
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Int, TensorData};
+use candle_core::{D, DType, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use clap::{Parser, ValueEnum};
+use ergometer_examples::images::{Batch, Images};
+use ergometer_examples::perceptron::{Layer, Perceptron};
+use ergometer_examples::{Result, digits, idx, threads};
+use indicatif::{ProgressBar, ProgressStyle};
+
+const BATCH: usize = 32;
+const LEARNING_RATE: f64 = 1e-3;
+const WEIGHT_DECAY: f32 = 0.01;
+/// Added to the root of the second moment, so that nothing is divided by 0.
+const EPSILON: f32 = 1e-8;
+
+/// Trains several sizes of a perceptron in candle and in burn, and compares what they learn with what they use.
+#[derive(Parser)]
+struct Arguments {
+    /// The frameworks to train with.
+    #[arg(long, value_enum, default_value = "both")]
+    framework: Choice,
+    /// The widths of the hidden layer.
+    #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "WIDTH,…")]
+    sizes: Vec<NonZeroUsize>,
+    /// The seeds of each size: they decide the first weights and the order of the images.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_name = "SEED,…")]
+    seeds: Vec<u64>,
+    /// The passes over the images for training; with 30, each training on the digits lasts a second or more, which is
+    /// many updates of any sensor.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// A directory with the four files of Fashion-MNIST or MNIST, instead of the digits that come with this program.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the run directories go, one for each training.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Choice {
+    Candle,
+    Burn,
+    Both,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    threads::compute(|threads| {
+        println!("Computing with {threads} thread(s).");
+        compare(&arguments)
+    })?
+}
+
+fn compare(arguments: &Arguments) -> Result<()> {
+    let (training, test) = match &arguments.data {
+        Some(directory) => idx::read(directory)?,
+        None => {
+            let (training, test) = digits::read()?.split(0);
+            (training.shifted(), test)
+        }
+    };
+    let comparison = Comparison { training, test, epochs: arguments.epochs, bar: bar(arguments)? };
+    let cells = || {
+        arguments
+            .sizes
+            .iter()
+            .flat_map(|&hidden| arguments.seeds.iter().map(move |&seed| (hidden.get(), seed)))
+    };
+    if arguments.framework != Choice::Burn {
+        cells().try_for_each(|(hidden, seed)| comparison.train(hidden, seed, InCandle::new))?;
+    }
+    if arguments.framework != Choice::Candle {
+        cells().try_for_each(|(hidden, seed)| comparison.train(hidden, seed, InBurn::new))?;
+    }
+    comparison.bar.finish_and_clear();
+    Ok(())
+}
+
+/// A bar that goes on with every epoch, and is not seen where standard error is no terminal.
+fn bar(arguments: &Arguments) -> Result<ProgressBar> {
+    let frameworks = if arguments.framework == Choice::Both { 2 } else { 1 };
+    let trainings = frameworks * arguments.sizes.len() * arguments.seeds.len();
+    let bar = ProgressBar::new(trainings as u64 * u64::from(arguments.epochs));
+    Ok(bar.with_style(ProgressStyle::with_template("{bar:40} {eta} left, {msg}")?))
+}
+
+/// What all trainings have in common.
+struct Comparison {
+    training: Images,
+    test: Images,
+    epochs: u32,
+    bar: ProgressBar,
+}
+
+impl Comparison {
+    fn train<M: Model>(
+        &self,
+        hidden: usize,
+        seed: u64,
+        new: fn([Layer; 2]) -> Result<M>,
+    ) -> Result<()> {
+        let shape =
+            Perceptron { inputs: self.training.size(), hidden, classes: self.training.classes() };
+        let mut model = new(shape.layers(seed))?;
+        let name = format!("{}-{hidden}-seed-{seed}", M::FRAMEWORK);
+        self.bar.set_message(name.clone());
+        for epoch in 1..=self.epochs {
+            let mut loss = 0.0;
+            for batch in self.training.batches(BATCH, seed << 32 | u64::from(epoch)) {
+                let weight = batch.len() as f32 / self.training.len() as f32;
+                let before;
+                (model, before) = model.train(batch)?;
+                loss += weight * before;
+            }
+            if epoch == self.epochs {
+                println!("{name}: loss {loss:.3}, accuracy {:.3}", model.accuracy(&self.test)?);
+            }
+            self.bar.inc(1);
+        }
+        Ok(())
+    }
+}
+
+/// A perceptron in one of the frameworks, with its optimizer.
+trait Model: Sized {
+    const FRAMEWORK: &str;
+
+    /// This model after one step, and its mean cross entropy before.
+    fn train(self, batch: Batch) -> Result<(Self, f32)>;
+
+    /// The share of the images that it puts into their class.
+    fn accuracy(&self, images: &Images) -> Result<f64>;
+}
+
+struct InCandle {
+    hidden: [Var; 2],
+    last: [Var; 2],
+    optimizer: AdamW,
+}
+
+impl InCandle {
+    fn new(layers: [Layer; 2]) -> Result<Self> {
+        let device = &candle_core::Device::Cpu;
+        let variables = |layer: &Layer| -> candle_core::Result<[Var; 2]> {
+            let weights = Var::from_slice(&layer.weights, (layer.inputs, layer.outputs), device)?;
+            Ok([weights, Var::from_slice(&layer.biases, layer.outputs, device)?])
+        };
+        let (hidden, last) = (variables(&layers[0])?, variables(&layers[1])?);
+        let (eps, weight_decay) = (EPSILON.into(), WEIGHT_DECAY.into());
+        let settings =
+            ParamsAdamW { lr: LEARNING_RATE, beta1: 0.9, beta2: 0.999, eps, weight_decay };
+        Ok(InCandle {
+            optimizer: AdamW::new([&hidden[..], &last].concat(), settings)?,
+            hidden,
+            last,
+        })
+    }
+
+    /// The scores of each class, and the true classes.
+    fn forward(&self, batch: Batch) -> Result<(candle_core::Tensor, candle_core::Tensor)> {
+        let device = self.hidden[0].device();
+        let labels: Vec<u32> = batch.labels.iter().map(|&label| label.into()).collect();
+        let pixels = candle_core::Tensor::from_vec(batch.pixels, (labels.len(), ()), device)?;
+        let hidden = pixels.matmul(&self.hidden[0])?.broadcast_add(&self.hidden[1])?.relu()?;
+        let scores = hidden.matmul(&self.last[0])?.broadcast_add(&self.last[1])?;
+        Ok((scores, candle_core::Tensor::new(labels, device)?))
+    }
+}
+
+impl Model for InCandle {
+    const FRAMEWORK: &str = "candle";
+
+    fn train(mut self, batch: Batch) -> Result<(Self, f32)> {
+        let (scores, labels) = self.forward(batch)?;
+        let loss = candle_nn::loss::cross_entropy(&scores, &labels)?;
+        self.optimizer.backward_step(&loss)?;
+        Ok((self, loss.to_scalar()?))
+    }
+
+    fn accuracy(&self, images: &Images) -> Result<f64> {
+        let (scores, labels) = self.forward(images.whole())?;
+        Ok(scores.argmax(D::Minus1)?.eq(&labels)?.to_dtype(DType::F64)?.mean_all()?.to_scalar()?)
+    }
+}
+
+struct InBurn {
+    layers: Layers,
+    loss: CrossEntropyLoss,
+    optimizer: ModuleOptimizer,
+    device: burn::tensor::Device,
+}
+
+#[derive(Module, Debug)]
+struct Layers {
+    hidden: Linear,
+    last: Linear,
+}
+
+impl InBurn {
+    fn new(layers: [Layer; 2]) -> Result<Self> {
+        let device = burn::tensor::Device::flex().autodiff();
+        let [hidden, last] = layers.map(|layer| Linear {
+            weight: Param::from_data(
+                TensorData::new(layer.weights, [layer.inputs, layer.outputs]),
+                &device,
+            ),
+            bias: Some(Param::from_data(TensorData::new(layer.biases, [layer.outputs]), &device)),
+        });
+        let optimizer =
+            AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(WEIGHT_DECAY).init();
+        let loss = CrossEntropyLossConfig::new().init(&device);
+        Ok(InBurn { layers: Layers { hidden, last }, loss, optimizer, device })
+    }
+}
+
+impl Layers {
+    /// The scores of each class, and the true classes.
+    fn forward(
+        &self,
+        batch: Batch,
+        device: &burn::tensor::Device,
+    ) -> (burn::tensor::Tensor<2>, burn::tensor::Tensor<1, Int>) {
+        let labels: Vec<i32> = batch.labels.iter().map(|&label| label.into()).collect();
+        let size = [labels.len(), batch.pixels.len() / labels.len()];
+        let pixels = burn::tensor::Tensor::from_data(TensorData::new(batch.pixels, size), device);
+        let hidden = burn::tensor::activation::relu(self.hidden.forward(pixels));
+        (self.last.forward(hidden), burn::tensor::Tensor::from_ints(labels.as_slice(), device))
+    }
+}
+
+impl Model for InBurn {
+    const FRAMEWORK: &str = "burn";
+
+    fn train(mut self, batch: Batch) -> Result<(Self, f32)> {
+        let (scores, labels) = self.layers.forward(batch, &self.device);
+        let loss = self.loss.forward(scores, labels);
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.layers);
+        self.layers = self.optimizer.step(LEARNING_RATE, self.layers, gradients);
+        Ok((self, loss.into_scalar()))
+    }
+
+    fn accuracy(&self, images: &Images) -> Result<f64> {
+        let (scores, labels) =
+            self.layers.valid().forward(images.whole(), &self.device.clone().inner());
+        Ok(f64::from(
+            scores.argmax(1).flatten(0, 1).equal(labels).float().mean().into_scalar::<f32>(),
+        ))
+    }
+}

@@ -1,0 +1,14 @@
+//! What the example programs share: real data, seeds, and the table of `compare_sizes`.
+//!
+//! Nothing here knows the meter: the programs themselves show how it is put into a training.
+
+pub mod digits;
+pub mod idx;
+pub mod images;
+pub mod perceptron;
+pub mod seed;
+pub mod text;
+pub mod threads;
+
+/// A result whose error names the file and the place in it.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
