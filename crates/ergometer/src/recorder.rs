@@ -542,7 +542,13 @@ impl Recording {
 
     /// The window from the first session's start to the end, without the pauses between sessions.
     fn whole_run(&self, end: &Boundary) -> Record {
-        let (mut record, attribution) = self.record(Kind::End, &self.origin, end);
+        let (mut record, mut attribution) = self.record(Kind::End, &self.origin, end);
+        if attribution.unresolved().next().is_some() {
+            // No window around it could carry the energy, so it is given however uncertain.
+            record.intervals = Some(attribution.intervals(&self.periods()));
+            attribution.amortise();
+            tree::set_estimate(&mut record, &attribution, self, &self.totals(end));
+        }
         let past = &self.run.past;
         let same_boot = past.first.as_ref().is_some_and(|first| first.start <= self.run.start);
         if let (Some(first), true) = (&past.first, same_boot) {

@@ -34,9 +34,14 @@ pub(super) struct Branch {
 struct Open {
     id: u64,
     kind: Kind,
-    /// The epoch's number, the step's number.
-    number: u64,
-    name: Option<String>,
+    /// The step's number.
+    step: Option<u64>,
+    /// The epoch's number; on a step or phase, that of the epoch whose sum it is part of.
+    epoch: Option<u64>,
+    /// The phase's name; on a step, that of the phase that it is part of.
+    phase: Option<String>,
+    /// The window that it was opened in.
+    parent: Option<u64>,
     start: Boundary,
     steps: u64,
     phase_energy: Option<Energy>,
@@ -127,12 +132,32 @@ impl Branch {
     }
 
     fn open(&mut self, recording: &Recording, id: u64, opens: Opens, start: Boundary) {
-        let (kind, number, name) = match opens {
-            Opens::Step => (Kind::Step, self.next_step(), None),
-            Opens::Epoch(number) => (Kind::Epoch, number, None),
-            Opens::Phase(name) => (Kind::Phase, 0, Some(recording.run.course.name(name).to_string())),
+        let mut window = match opens {
+            Opens::Step => return self.open_step(id, start),
+            Opens::Epoch(number) => Open { epoch: Some(number), ..Open::new(id, Kind::Epoch, start) },
+            Opens::Phase(name) => {
+                let epoch = self.open.iter().rev().find(|window| window.kind == Kind::Epoch);
+                let epoch = epoch.and_then(|epoch| epoch.epoch);
+                let phase = Some(recording.run.course.name(name).to_string());
+                Open { epoch, phase, ..Open::new(id, Kind::Phase, start) }
+            }
         };
-        self.open.push(Open::new(id, kind, number, name, start));
+        window.parent = self.open.last().map(|around| around.id);
+        self.open.push(window);
+    }
+
+    fn open_step(&mut self, id: u64, start: Boundary) {
+        self.steps += 1;
+        let mut step = Open { step: Some(self.steps), ..Open::new(id, Kind::Step, start) };
+        if let Some(around) = self.open.last() {
+            step.parent = Some(around.id);
+            match around.kind {
+                Kind::Epoch => step.epoch = around.epoch,
+                Kind::Phase => step.phase.clone_from(&around.phase),
+                Kind::Step | Kind::End => {}
+            }
+        }
+        self.open.push(step);
     }
 
     fn cancel(&mut self, id: u64) {
@@ -143,19 +168,13 @@ impl Branch {
         }
     }
 
-    fn next_step(&mut self) -> u64 {
-        self.steps += 1;
-        self.steps
-    }
-
     fn tick(&mut self, recording: &mut Recording, id: u64, at: Boundary) {
         let around = self.open.last().map_or(&recording.origin, |window| &window.start);
         let start = match &self.ticked {
             Some(ticked) if ticked.at >= around.at => ticked.clone(),
             _ => around.clone(),
         };
-        let number = self.next_step();
-        self.open.push(Open::new(id, Kind::Step, number, None, start));
+        self.open_step(id, start);
         self.close(recording, id, Status::Complete, 0, &at);
         self.ticked = Some(at);
     }
@@ -188,42 +207,29 @@ impl Branch {
     fn close_at(&mut self, recording: &mut Recording, place: usize, status: Status, waited: u64, at: &Boundary) {
         let window = self.open.remove(place);
         let (mut record, attribution) = recording.record(window.kind, &window.start, at);
-        let around = self.open[..place].last();
         record.lane = self.lane;
         record.id = window.id;
-        record.parent = around.map(|window| window.id);
+        record.parent = window.parent;
+        record.epoch = window.epoch;
+        record.step = window.step;
+        record.phase = window.phase;
         record.status = status;
         record.data = (waited > 0).then(|| Duration::from_nanos(waited));
         record.samples = (window.samples > 0).then_some(window.samples);
         record.tokens = (window.tokens > 0).then_some(window.tokens);
+        record.steps = (window.kind == Kind::Epoch).then_some(window.steps);
         record.phases = window.phase_energy;
         record.metrics = window.metrics;
-        record.phase = window.name;
-        match window.kind {
-            Kind::Step => {
-                record.step = Some(window.number);
-                match around {
-                    Some(around) if around.kind == Kind::Epoch => record.epoch = Some(around.number),
-                    Some(around) if around.kind == Kind::Phase => record.phase = around.name.clone(),
-                    _ => {}
-                }
-            }
-            Kind::Phase => {
-                let epoch = self.open[..place].iter().rev().find(|window| window.kind == Kind::Epoch);
-                record.epoch = epoch.map(|epoch| epoch.number);
-            }
-            Kind::Epoch => {
-                record.epoch = Some(window.number);
-                record.steps = Some(window.steps);
-            }
-            Kind::End => {}
-        }
-        match self.open[..place].last_mut() {
+        match self.open.iter_mut().rev().find(|around| Some(around.id) == window.parent) {
             Some(around) => {
                 around.samples += window.samples;
                 around.tokens += window.tokens;
-                if window.kind == Kind::Phase {
-                    *around.phase_energy.get_or_insert_default() += attribution.energy(&recording.sensors);
+                match window.kind {
+                    Kind::Step => around.steps += 1,
+                    Kind::Phase => {
+                        *around.phase_energy.get_or_insert_default() += attribution.energy(&recording.sensors);
+                    }
+                    Kind::Epoch | Kind::End => {}
                 }
             }
             None => {
@@ -259,10 +265,6 @@ impl Branch {
     }
 
     fn close_step(&mut self, recording: &mut Recording, record: Record, attribution: Attribution, at: &Boundary) {
-        let parent = record.parent;
-        if let Some(around) = self.open.iter_mut().rev().find(|window| Some(window.id) == parent) {
-            around.steps += 1;
-        }
         let unresolved: Vec<_> = attribution.unresolved().collect();
         let periods = recording.periods();
         let slowest = unresolved.iter().map(|sensor| periods[*sensor]).max();
@@ -321,7 +323,7 @@ impl Branch {
     }
 }
 
-fn set_estimate(record: &mut Record, attribution: &Attribution, recording: &Recording, totals: &[Energy]) {
+pub(super) fn set_estimate(record: &mut Record, attribution: &Attribution, recording: &Recording, totals: &[Energy]) {
     let (estimate, domains) = attribution.estimates(&recording.sensors, totals);
     record.energy = estimate.energy;
     record.uncertainty = estimate.uncertainty;
@@ -330,12 +332,14 @@ fn set_estimate(record: &mut Record, attribution: &Attribution, recording: &Reco
 }
 
 impl Open {
-    fn new(id: u64, kind: Kind, number: u64, name: Option<String>, start: Boundary) -> Self {
+    fn new(id: u64, kind: Kind, start: Boundary) -> Self {
         Open {
             id,
             kind,
-            number,
-            name,
+            step: None,
+            epoch: None,
+            phase: None,
+            parent: None,
             start,
             steps: 0,
             phase_energy: None,
