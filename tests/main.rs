@@ -9,4 +9,5 @@ mod nvml;
 mod rapl;
 
 // Runs, on fake sensors and a fake clock.
+mod log;
 mod run;
