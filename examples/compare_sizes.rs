@@ -24,8 +24,8 @@ use ergometer_examples::perceptron::{Layer, Perceptron};
 use ergometer_examples::{Result, digits, idx, threads};
 use indicatif::{ProgressBar, ProgressStyle};
 
-const BATCH: usize = 32;
-const LEARNING_RATE: f64 = 1e-3;
+const BATCH: usize = 192;
+const LEARNING_RATE: f64 = 3e-3;
 const WEIGHT_DECAY: f32 = 0.01;
 /// Added to the root of the second moment, so that nothing is divided by 0.
 const EPSILON: f32 = 1e-8;

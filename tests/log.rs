@@ -141,7 +141,7 @@ fn a_killed_run_loses_its_unsettled_tail_and_counts_nothing_twice() {
     child.kill().unwrap();
     child.wait().unwrap();
     append(&path, r#"{"kind":"step","run_id":"torn"#);
-    let killed = Summary::read(&RunLog::open(&path).unwrap()).unwrap();
+    let (killed, _) = Summary::read(&RunLog::open(&path).unwrap()).unwrap();
     assert!(killed.to_string().contains("was killed"), "{killed}");
 
     let meter = Meter::builder().sensor(cpu(constant(100.0))).build().unwrap();

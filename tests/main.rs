@@ -1,7 +1,12 @@
 //! One test binary for everything that needs more than one module: linking once is faster than linking ten times.
 
+#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test that fails may panic, and its sizes are small")]
+
 mod lab;
 mod stub;
+
+// Whole machines.
+mod machine;
 
 // Sources, on written trees and stub libraries.
 mod model;

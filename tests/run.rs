@@ -347,6 +347,7 @@ fn the_table_shows_every_epoch_with_its_uncertainty_and_what_is_missing() {
     for part in ["101,770 parameters", "epoch 1", "epoch 2", "±", "measured", "accuracy", "gpu:GPU-0", "not measured: power supply"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
-    let read = Summary::read(&ergometer::RunLog::open(&path).unwrap()).unwrap();
+    let (read, faults) = Summary::read(&ergometer::RunLog::open(&path).unwrap()).unwrap();
+    assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(read.to_string(), text);
 }

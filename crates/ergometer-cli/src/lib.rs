@@ -1,1 +1,97 @@
-//! x
+//! The `ergometer` command: what can be measured here, what a program uses, and what runs came to.
+//!
+//! The command is [`run`], so that it can be called without a process of its own.
+
+mod compare;
+mod doctor;
+mod logs;
+mod measure;
+mod report;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures the energy that programs use, above all those that train models.
+#[derive(Debug, Parser)]
+#[command(name = "ergometer", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  ergometer doctor                        what can be measured here, and how well
+  ergometer run -- python train.py        measure any program
+  ergometer report runs                   every run in a directory
+  ergometer compare runs --json           models against each other, for a program to read";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Doctor(doctor::Doctor),
+    Run(measure::Measure),
+    Report(report::Report),
+    Compare(compare::Compare),
+}
+
+/// Where the machine's sensors are looked for.
+#[derive(Args, Debug)]
+struct Sources {
+    /// Where sysfs is: in a container, the mount of the host's.
+    #[arg(long, value_name = "DIR", default_value = "/sys")]
+    sysfs: PathBuf,
+    /// Where procfs is.
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    procfs: PathBuf,
+    /// NVIDIA's management library, if it is not where the system looks for it.
+    #[arg(long, value_name = "FILE")]
+    nvml_library: Option<PathBuf>,
+}
+
+/// The exit status of a command that could not do what it should.
+const FAILURE: u8 = 1;
+
+/// Does what the arguments say, the program's name first; gives the exit status.
+///
+/// Answers go to `out`, messages to `err`. A reader of `out` that has gone away is no error. The status is 0 if all went
+/// well, 1 if not, 2 for wrong arguments; `ergometer run` gives its command's, as its help says.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let done = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => match arguments.command {
+            Command::Doctor(doctor) => doctor.run(out),
+            Command::Run(measure) => Ok(measure.run(err)),
+            Command::Report(report) => report.run(out, err),
+            Command::Compare(compare) => compare.run(out, err),
+        },
+        Err(refusal) => {
+            let to = if refusal.use_stderr() { err as &mut dyn Write } else { out };
+            write!(to, "{}", refusal.render())
+                .map(|()| u8::try_from(refusal.exit_code()).unwrap_or(FAILURE))
+        }
+    };
+    match done.and_then(|status| out.flush().map(|()| status)) {
+        Ok(status) => status,
+        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(failure) => {
+            complain(err, format_args!("cannot write the answer: {failure}"));
+            FAILURE
+        }
+    }
+}
+
+/// Tells something on standard error; if that does not listen either, there is nobody left to tell.
+fn complain(err: &mut dyn Write, what: impl std::fmt::Display) {
+    let _ = writeln!(err, "ergometer: {what}");
+}
+
+/// Writes an answer as JSON, and a line's end.
+fn write_json(out: &mut dyn Write, answer: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, answer)?;
+    writeln!(out)
+}

@@ -1,1 +1,21 @@
-//! x
+//! From ergometer's logs to findings: what runs came to, side by side.
+//!
+//! What a single run came to is a [`Summary`](ergometer::Summary), which the meter's crate reads back from a log. Here,
+//! runs are set against each other. Everything comes from logs: there is no sensor, no clock and no thread.
+//!
+//! ```no_run
+//! use ergometer::{RunLog, Summary};
+//! use ergometer_report::Comparison;
+//!
+//! let mut summaries = Vec::new();
+//! for log in RunLog::all("runs")? {
+//!     let (summary, _bad_lines) = Summary::read(&log)?;
+//!     summaries.push(summary);
+//! }
+//! println!("{}", Comparison::of(&summaries));
+//! # Ok::<(), ergometer::Error>(())
+//! ```
+
+mod comparison;
+
+pub use comparison::{Comparison, Covered, Group, Ratio, Spread};

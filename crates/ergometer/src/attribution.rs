@@ -95,11 +95,11 @@ impl Attribution {
         self.parts.iter().filter(|part| part.quality == Quality::Unresolved).map(|part| part.sensor)
     }
 
-    /// Takes the interpolated shares of the sensors that do not resolve the window as they are: it lies in a block of
-    /// windows of its kind that they resolve well.
-    pub(crate) fn amortise(&mut self) {
+    /// Takes the interpolated shares of sensors that do not resolve the window as they are, where `they` resolve the row
+    /// of windows that it lies in.
+    pub(crate) fn amortise(&mut self, they: impl Fn(usize) -> bool) {
         for part in &mut self.parts {
-            if part.quality == Quality::Unresolved {
+            if part.quality == Quality::Unresolved && they(part.sensor) {
                 part.quality = Quality::Amortised;
             }
         }

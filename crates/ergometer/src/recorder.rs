@@ -546,7 +546,7 @@ impl Recording {
         if attribution.unresolved().next().is_some() {
             // No window around it could carry the energy, so it is given however uncertain.
             record.intervals = Some(attribution.intervals(&self.periods()));
-            attribution.amortise();
+            attribution.amortise(|_| true);
             tree::set_estimate(&mut record, &attribution, self, &self.totals(end));
         }
         let past = &self.run.past;

@@ -327,7 +327,7 @@ impl Records {
         let settled = self.outbox.lock().origin.clone().filter(|origin| origin.at == start);
         let start = settled.unwrap_or_else(|| boundary(start));
         let mut attribution = start.to(&boundary(end), &sensors);
-        attribution.amortise();
+        attribution.amortise(|_| true);
         attribution.estimates(&sensors, &vec![Energy::ZERO; sensors.len()]).0
     }
 

@@ -98,18 +98,23 @@ impl PhaseSum {
 impl Summary {
     /// Reads a run's log to the end. A run that is still going, or was killed, ends with its last line.
     ///
+    /// Beside the summary come the lines that could not be understood, each with its place; what they said is missing
+    /// from it.
+    ///
     /// # Errors
-    /// If the log cannot be read, or holds no window, or a line in it cannot be understood.
-    pub fn read(log: &RunLog) -> Result<Summary> {
+    /// If the log cannot be read, or holds no window.
+    pub fn read(log: &RunLog) -> Result<(Summary, Vec<Error>)> {
+        let mut bad = Vec::new();
         let (mut epochs, mut phases, mut events) = (EpochSum::default(), BTreeMap::new(), BTreeMap::new());
         let (mut last, mut steps, mut samples, mut tokens) = (None, 0, 0, 0);
         let mut start = None;
         for line in log.lines()? {
-            match line? {
-                Line::Start(line) => _ = start.get_or_insert(line.start),
-                Line::Event(event) if event.event == "progress" => {}
-                Line::Event(event) => *events.entry((event.event, event.domain)).or_default() += 1,
-                Line::Window(record) => {
+            match line {
+                Err(error) => bad.push(error),
+                Ok(Line::Start(line)) => _ = start.get_or_insert(line.start),
+                Ok(Line::Event(event)) if event.event == "progress" => {}
+                Ok(Line::Event(event)) => *events.entry((event.event, event.domain)).or_default() += 1,
+                Ok(Line::Window(record)) => {
                     match record.kind {
                         Kind::Step => {
                             steps += 1;
@@ -151,7 +156,7 @@ impl Summary {
             (end.phases, end.data, end.intervals) = (None, None, None);
         }
         let directory = log.directory().to_owned();
-        Ok(Summary { manifest: log.manifest.clone(), directory, epochs, phases, end, events })
+        Ok((Summary { manifest: log.manifest.clone(), directory, epochs, phases, end, events }, bad))
     }
 
     /// The energy of the whole run.

@@ -8,7 +8,7 @@ use rtrb::Consumer;
 use super::Recording;
 use crate::attribution::{Attribution, Boundary};
 use crate::lane::{Mark, Opens, What};
-use crate::record::{Kind, Quality, Record, Status};
+use crate::record::{Kind, Record, Status};
 use crate::units::{Energy, Timestamp};
 
 /// One lane, as the recorder sees it.
@@ -201,7 +201,7 @@ impl Branch {
         for place in (0..self.open.len()).rev() {
             self.close_at(recording, place, Status::Orphaned, 0, at);
         }
-        self.decide(Quality::Unresolved, recording);
+        self.decide(recording);
     }
 
     fn close_at(&mut self, recording: &mut Recording, place: usize, status: Status, waited: u64, at: &Boundary) {
@@ -253,11 +253,11 @@ impl Branch {
         at: &Boundary,
     ) {
         let periods = recording.periods();
-        let short = attribution.unresolved().any(|sensor| record.duration < periods[sensor]);
-        if attribution.unresolved().next().is_some() && !short {
-            // At least one update lies in it: its share by time says more than nothing, and the uncertainty says how little.
+        if attribution.unresolved().next().is_some() {
             record.intervals = Some(attribution.intervals(&periods));
-            attribution.amortise();
+            // With at least one update within it, its share by time says more than nothing, and the uncertainty how little.
+            let duration = record.duration;
+            attribution.amortise(|sensor| duration >= periods[sensor]);
             set_estimate(&mut record, &attribution, recording, &recording.totals(at));
         }
         recording.announce(&record);
@@ -272,7 +272,7 @@ impl Branch {
         let block = match self.block {
             Some(block) if record.start.since(block.end) <= gap => Block { start: block.start, end: record.end },
             _ => {
-                self.decide(Quality::Unresolved, recording);
+                self.decide(recording);
                 Block { start: record.start, end: record.end }
             }
         };
@@ -280,25 +280,23 @@ impl Branch {
         let undecided = slowest.map(|_| (attribution, recording.totals(at)));
         self.closed.push_back(Closed { record, undecided });
         if let Some(slowest) = slowest {
-            if block.end.since(block.start) >= slowest * BLOCK {
-                self.decide(Quality::Amortised, recording);
-            } else if self.closed.len() > UNDECIDED {
-                self.decide(Quality::Unresolved, recording);
+            if block.end.since(block.start) >= slowest * BLOCK || self.closed.len() > UNDECIDED {
+                self.decide(recording);
             }
         }
     }
 
-    /// Settles the quality of the steps that wait for it. They are the newest: whatever came before them is decided.
-    fn decide(&mut self, quality: Quality, recording: &Recording) {
+    /// Settles the quality of the steps that wait for it: sensor by sensor, amortised if the row of steps is long enough
+    /// for the sensor's period, else unresolved. They are the newest; whatever came before them is decided.
+    fn decide(&mut self, recording: &Recording) {
         let periods = recording.periods();
+        let block = self.block.map_or(Duration::ZERO, |block| block.end.since(block.start));
         for closed in self.closed.iter_mut().rev() {
             match closed.undecided.take() {
                 Some((mut attribution, totals)) => {
                     closed.record.intervals = Some(attribution.intervals(&periods));
-                    if quality == Quality::Amortised {
-                        attribution.amortise();
-                        set_estimate(&mut closed.record, &attribution, recording, &totals);
-                    }
+                    attribution.amortise(|sensor| block >= periods[sensor] * BLOCK);
+                    set_estimate(&mut closed.record, &attribution, recording, &totals);
                 }
                 None if closed.record.intervals.is_some() && closed.record.kind == Kind::Step => break,
                 None => {}
