@@ -13,6 +13,9 @@ mod model;
 mod nvml;
 mod rapl;
 
+// The mathematics.
+mod series;
+
 // Runs, on fake sensors and a fake clock.
 mod log;
 mod run;

@@ -8,9 +8,10 @@ use ergometer_report::Comparison;
 use crate::logs::Runs;
 use crate::{FAILURE, complain, write_json};
 
-/// Compares models: runs of one framework and number of parameters are one model, and differ in their seeds.
+/// Compares models, each over its runs.
 ///
-/// Shows the mean of each group with its uncertainty, and its energy as a multiple of the first group's. For runs on one
+/// Runs of one framework and number of parameters are taken for runs of one model that differ in their seeds. Shows the
+/// mean of each model's runs with its uncertainty, and its energy as a multiple of the first model's. For runs on one
 /// host the sensors' common error cancels in that ratio.
 #[derive(Args, Debug)]
 pub(crate) struct Compare {

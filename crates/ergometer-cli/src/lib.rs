@@ -70,9 +70,10 @@ pub fn run(
             Command::Compare(compare) => compare.run(out, err),
         },
         Err(refusal) => {
-            let to = if refusal.use_stderr() { err as &mut dyn Write } else { out };
-            write!(to, "{}", refusal.render())
-                .map(|()| u8::try_from(refusal.exit_code()).unwrap_or(FAILURE))
+            let text = refusal.render();
+            let written =
+                if refusal.use_stderr() { write!(err, "{text}") } else { write!(out, "{text}") };
+            written.map(|()| u8::try_from(refusal.exit_code()).unwrap_or(FAILURE))
         }
     };
     match done.and_then(|status| out.flush().map(|()| status)) {

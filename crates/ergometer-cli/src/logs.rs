@@ -63,7 +63,8 @@ fn directories(path: &Path) -> ergometer::Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let entries = path.read_dir().map_err(|cause| Error::file("read", path, cause))?;
-    let mut directories: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_run(path)).collect();
+    let mut directories: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_run(path)).collect();
     directories.sort();
     Ok(directories)
 }

@@ -10,7 +10,7 @@ use ergometer::{Error, Meter, Run};
 
 use crate::{Sources, complain};
 
-/// Runs a command and measures the machine's energy meanwhile.
+/// Measures the machine's energy while a command runs.
 ///
 /// The command keeps its standard input, output and error; the report goes to standard error when it has ended, and the
 /// log into a directory of its own. What is measured is the whole machine, as far as its sensors see it, with whatever
@@ -72,7 +72,8 @@ impl Measure {
     fn start(&self) -> Result<(Run, Waiter), Error> {
         // What would only show at the end is asked now: that the log has a place.
         std::fs::create_dir_all(&self.out).map_err(|cause| {
-            Error::file("create", &self.out, cause).cure("give a directory that can be written: `--out DIR`")
+            Error::file("create", &self.out, cause)
+                .cure("give a directory that can be written: `--out DIR`")
         })?;
         let mut meter = Meter::builder()
             .sysfs(&self.sources.sysfs)
@@ -94,9 +95,6 @@ impl Measure {
 
 /// Ends the run and reports it; gives the exit status.
 fn finish(run: Run, status: u8, err: &mut dyn Write) -> u8 {
-    if status != 0 {
-        run.metric("exit_status", status.into());
-    }
     match run.finish() {
         Ok(summary) => {
             let _ = write!(err, "{summary}");
@@ -131,9 +129,9 @@ fn status_of(status: ExitStatus) -> u8 {
 
 /// Waits for a child, and outlives the signals that are meant for it.
 ///
-/// A terminal sends Ctrl-C to the whole group of processes, so the child has it already. A signal to this process alone
-/// is passed on. Child and signals are waited for in one place, so no signal can reach a process that has the child's
-/// number after it.
+/// A terminal sends Ctrl-C to the whole group of processes, so the child has it already; SIGTERM and SIGHUP, which may
+/// come to this process alone, are passed on. Child and signals are waited for in one place, so no signal can reach a
+/// process that has the child's number after it.
 #[cfg(unix)]
 struct Waiter(signal_hook::iterator::Signals);
 
@@ -141,7 +139,12 @@ struct Waiter(signal_hook::iterator::Signals);
 impl Waiter {
     fn new() -> io::Result<Waiter> {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-        signal_hook::iterator::Signals::new([SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGHUP]).map(Waiter)
+        // What `nohup` or the shell's `&` made this process ignore is left alone, so that the child ignores it too.
+        let ignored = ignored_signals();
+        let meant = [SIGINT, SIGQUIT, SIGTERM, SIGHUP]
+            .into_iter()
+            .filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        signal_hook::iterator::Signals::new(meant.chain([SIGCHLD])).map(Waiter)
     }
 
     fn wait(&mut self, mut child: Child) -> io::Result<ExitStatus> {
@@ -156,10 +159,19 @@ impl Waiter {
                     None => continue,
                 },
             };
-            kill_process(Pid::from_child(&child), passed_on)?;
+            // A child of another user may not be sent signals; then it is waited for.
+            let _ = kill_process(Pid::from_child(&child), passed_on);
         }
         child.wait()
     }
+}
+
+/// The signals that this process was started to ignore, number n as bit n − 1; none where the system does not tell.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(not(unix))]

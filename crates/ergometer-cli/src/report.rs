@@ -7,8 +7,9 @@ use clap::Args;
 use crate::logs::Runs;
 use crate::{FAILURE, write_json};
 
-/// Shows what each run came to: energy by epoch, in total and by domain, with its uncertainty and quality.
+/// Shows what runs came to.
 ///
+/// Energy by epoch, in total and by domain, with its uncertainty and quality.
 /// A run that is still going, or was killed, is shown up to its last line. Lines of a log that cannot be understood are
 /// told with file and line number; the rest is shown, and the exit status is 1.
 #[derive(Args, Debug)]

@@ -38,7 +38,10 @@ impl Boundary {
 
     /// The sum of Ê over the sensors of the total: the run's cumulative energy, up to a constant.
     pub(crate) fn energy(&self, sensors: &[Sensed]) -> Energy {
-        let total = sensors.iter().zip(self.points.iter()).filter(|(sensor, _)| sensor.specification.in_total);
+        let total = sensors
+            .iter()
+            .zip(self.points.iter())
+            .filter(|(sensor, _)| sensor.specification.in_total);
         total.filter_map(|(_, point)| point.map(|point| point.energy)).sum()
     }
 
@@ -52,7 +55,9 @@ impl Boundary {
         let time = end.at.since(self.at);
         let parts = sensors.iter().enumerate().map(|(sensor, sensed)| {
             let span = match (self.points[sensor], end.points[sensor]) {
-                (Some(start), Some(end)) => Some(Span::new(start, end, sensed.range * time.as_secs_f64())),
+                (Some(start), Some(end)) => {
+                    Some(Span::new(start, end, sensed.range * time.as_secs_f64()))
+                }
                 _ => None,
             };
             Part { sensor, span, quality: quality(&sensed.specification, span) }
@@ -108,7 +113,8 @@ impl Attribution {
     /// How many updates of the slowest sensor the window spans.
     pub(crate) fn intervals(&self, periods: &[Duration]) -> f64 {
         let slowest = self.parts.iter().filter_map(|part| periods.get(part.sensor)).max();
-        let intervals = slowest.map_or(0.0, |period| self.time.as_secs_f64() / period.as_secs_f64().max(1e-9));
+        let intervals =
+            slowest.map_or(0.0, |period| self.time.as_secs_f64() / period.as_secs_f64().max(1e-9));
         (intervals * 1e3).round() / 1e3
     }
 
@@ -119,9 +125,14 @@ impl Attribution {
     }
 
     /// The total and each domain's share; `totals` are the sensors' cumulative energies at the window's end.
-    pub(crate) fn estimates(&self, sensors: &[Sensed], totals: &[Energy]) -> (Estimate, BTreeMap<String, Share>) {
+    pub(crate) fn estimates(
+        &self,
+        sensors: &[Sensed],
+        totals: &[Energy],
+    ) -> (Estimate, BTreeMap<String, Share>) {
         let mut budget = Budget::default();
-        let mut total = Estimate { energy: Some(Energy::ZERO), uncertainty: None, quality: Quality::Measured };
+        let mut total =
+            Estimate { energy: Some(Energy::ZERO), uncertainty: None, quality: Quality::Measured };
         let mut shares = BTreeMap::new();
         let mut seen = false;
         for part in &self.parts {
@@ -161,7 +172,8 @@ impl Attribution {
     }
 }
 
-/// The uncertainty budget of a sum: u² = Σ u_boundary² + Σ_families (Σ u_gain)² + Σ_families (Σ u_offset)².
+/// The uncertainty budget of a sum: u² = Σ b² + Σ (Σ g)² + Σ (Σ o)², with b for the boundaries of each sensor, and the
+/// inner sums over the gains g and offsets o of each family.
 ///
 /// Boundaries are independent. Gain and offset are taken as common to a family of sensors (correlation 1, JCGM 100:2008,
 /// 5.2.2), so that eight identical GPUs are as uncertain as one, and as independent between families.
@@ -180,7 +192,12 @@ impl Budget {
     }
 
     /// Adds an energy whose boundaries do not count.
-    pub(crate) fn add_gain(&mut self, specification: &Specification, energy: Energy, time: Duration) {
+    pub(crate) fn add_gain(
+        &mut self,
+        specification: &Specification,
+        energy: Energy,
+        time: Duration,
+    ) {
         *self.gains.entry(specification.family.clone()).or_default() +=
             specification.gain * energy.as_joules().abs();
         *self.offsets.entry(specification.family.clone()).or_default() +=
@@ -188,7 +205,8 @@ impl Budget {
     }
 
     pub(crate) fn uncertainty(&self) -> f64 {
-        let families = self.gains.values().chain(self.offsets.values()).map(|part| part * part).sum::<f64>();
+        let families =
+            self.gains.values().chain(self.offsets.values()).map(|part| part * part).sum::<f64>();
         (self.boundaries + families).sqrt()
     }
 }

@@ -95,7 +95,10 @@ impl Clock {
 }
 
 #[cfg(unix)]
-#[expect(clippy::cast_sign_loss, reason = "the monotonic clock counts from boot and is never negative")]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "the monotonic clock counts from boot and is never negative"
+)]
 #[inline]
 fn system_now() -> Timestamp {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -55,18 +55,42 @@ pub(crate) struct Mark {
 /// What happened at a mark.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    Open { id: u64, opens: Opens },
-    Close { id: u64, status: Status, waited: u64 },
+    Open {
+        id: u64,
+        opens: Opens,
+    },
+    Close {
+        id: u64,
+        status: Status,
+        waited: u64,
+    },
     /// One window closes and the next of its kind opens, in the same moment.
-    Next { closes: u64, waited: u64, id: u64, opens: Opens },
+    Next {
+        closes: u64,
+        waited: u64,
+        id: u64,
+        opens: Opens,
+    },
     /// A window that was opened and then turned out to have nothing in it.
-    Cancel { id: u64 },
+    Cancel {
+        id: u64,
+    },
     /// A step ends here that began at the last tick, or where the window around it did.
-    Tick { id: u64 },
-    Metric { name: u32, value: f64 },
-    Amount { samples: u64, tokens: u64 },
+    Tick {
+        id: u64,
+    },
+    Metric {
+        name: u32,
+        value: f64,
+    },
+    Amount {
+        samples: u64,
+        tokens: u64,
+    },
     /// The device passed an earlier, deferred mark.
-    Passed { boundary: u64 },
+    Passed {
+        boundary: u64,
+    },
 }
 
 /// What a window is.
@@ -143,7 +167,8 @@ impl Course {
 
     fn fence(&self) {
         if let Some(Err(error)) = self.fence.as_ref().map(|fence| fence.wait()) {
-            *self.fence_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            *self.fence_fault.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(error.to_string());
         }
     }
 }
@@ -184,7 +209,16 @@ impl Lane {
     pub(crate) fn new(course: Arc<Course>) -> Self {
         let (producer, consumer) = RingBuffer::new(RING);
         course.rings.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
-        Lane { course, ring: Arc::new(Mutex::new(Ring { producer, windows: 0, marks: 0, steps: 0, boundaries: 0 })) }
+        Lane {
+            course,
+            ring: Arc::new(Mutex::new(Ring {
+                producer,
+                windows: 0,
+                marks: 0,
+                steps: 0,
+                boundaries: 0,
+            })),
+        }
     }
 
     /// Opens epoch `number`, after the device has come to rest.
@@ -235,7 +269,11 @@ impl Lane {
     /// Notes a metric on the innermost open window, or on the run. Allocates when the name is new to the run.
     pub fn metric(&self, name: &str, value: f64) {
         let name = self.course.intern(name);
-        self.push(Mark { at: Timestamp::default(), what: What::Metric { name, value }, deferred: None });
+        self.push(Mark {
+            at: Timestamp::default(),
+            what: What::Metric { name, value },
+            deferred: None,
+        });
     }
 
     /// Adds samples trained on to the innermost open window and those around it.
@@ -251,7 +289,11 @@ impl Lane {
     }
 
     pub(crate) fn amount(&self, samples: u64, tokens: u64) {
-        self.push(Mark { at: Timestamp::default(), what: What::Amount { samples, tokens }, deferred: None });
+        self.push(Mark {
+            at: Timestamp::default(),
+            what: What::Amount { samples, tokens },
+            deferred: None,
+        });
     }
 
     /// True once a budget that the user set asks the loop to stop.
@@ -293,7 +335,11 @@ impl Lane {
     }
 
     pub(crate) fn cancel(&self, opened: Opened) {
-        self.push(Mark { at: Timestamp::default(), what: What::Cancel { id: opened.0 }, deferred: None });
+        self.push(Mark {
+            at: Timestamp::default(),
+            what: What::Cancel { id: opened.0 },
+            deferred: None,
+        });
     }
 
     #[inline]
@@ -329,7 +375,11 @@ impl Lane {
         }
     }
 
-    fn mark_deferred(&self, what: impl FnOnce(&mut Ring) -> What, device: &dyn DeviceClock) -> Timestamp {
+    fn mark_deferred(
+        &self,
+        what: impl FnOnce(&mut Ring) -> What,
+        device: &dyn DeviceClock,
+    ) -> Timestamp {
         let mut ring = self.lock();
         let at = self.course.clock.now();
         let what = what(&mut ring);

@@ -83,7 +83,10 @@ impl Meter {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").field("channels", &self.channels).field("absent", &self.absent).finish_non_exhaustive()
+        f.debug_struct("Meter")
+            .field("channels", &self.channels)
+            .field("absent", &self.absent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,14 +195,24 @@ impl MeterBuilder {
     /// # Errors
     /// If there is no sensor at all, or the system starts no more threads.
     pub fn build(mut self) -> Result<Meter> {
-        let mut found = Found { sensors: std::mem::take(&mut self.sensors), absent: std::mem::take(&mut self.absent) };
+        let mut found = Found {
+            sensors: std::mem::take(&mut self.sensors),
+            absent: std::mem::take(&mut self.absent),
+        };
         if self.detected || found.sensors.is_empty() {
             self.detect(&mut found);
         }
         if found.sensors.is_empty() {
-            let reasons: Vec<_> = found.absent.iter().map(|absence| format!("{}: {}", absence.source, absence.error)).collect();
-            return Err(Error::new(Kind::NoSensor, format!("no energy sensor can be read here ({})", reasons.join(" | ")))
-                .cure("run `ergometer doctor`"));
+            let reasons: Vec<_> = found
+                .absent
+                .iter()
+                .map(|absence| format!("{}: {}", absence.source, absence.error))
+                .collect();
+            return Err(Error::new(
+                Kind::NoSensor,
+                format!("no energy sensor can be read here ({})", reasons.join(" | ")),
+            )
+            .cure("run `ergometer doctor`"));
         }
         let (samplers, channels) = Samplers::start(found.sensors, &self.clock)?;
         Ok(Meter(Arc::new(Parts {
@@ -246,6 +259,9 @@ impl Found {
 
 impl fmt::Debug for MeterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MeterBuilder").field("sysfs", &self.sysfs).field("gpus", &self.gpus).finish_non_exhaustive()
+        f.debug_struct("MeterBuilder")
+            .field("sysfs", &self.sysfs)
+            .field("gpus", &self.gpus)
+            .finish_non_exhaustive()
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! Plain data. The field names here are the log's format (`docs/log-format.md`), so they carry their units.
 
+mod manifest;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sensor::Specification;
 use crate::units::{Energy, Power, Timestamp};
+
+pub use manifest::{
+    ClockAnchor, Framework, Machine, Manifest, Methods, Program, State, Unmeasured,
+};
 
 /// How far an energy can be trusted, from best to worst; a sum is as good as its worst part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,7 +75,9 @@ impl Estimate {
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.energy, self.expanded()) {
-            (Some(energy), Some(expanded)) => write!(f, "{} {}", energy.plus_minus(expanded), self.quality),
+            (Some(energy), Some(expanded)) => {
+                write!(f, "{} {}", energy.plus_minus(expanded), self.quality)
+            }
             _ => write!(f, "{}", self.quality),
         }
     }
@@ -100,17 +107,6 @@ impl Share {
     pub const fn estimate(&self) -> Estimate {
         Estimate { energy: self.energy, uncertainty: self.uncertainty, quality: self.quality }
     }
-}
-
-/// Who wrote a line: a run may have several writers, one for each rank.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Writer {
-    /// The run's id, the name of its directory.
-    pub run_id: String,
-    /// The rank of this process among the run's processes.
-    pub rank: u32,
-    /// The machine's name.
-    pub host: String,
 }
 
 /// One window's line: a `step`, an `epoch`, a `phase`, or the `end`, whose window is the whole run.
@@ -184,7 +180,12 @@ pub struct Record {
     #[serde(rename = "phases_j", skip_serializing_if = "Option::is_none", default)]
     pub phases: Option<Energy>,
     /// The time that a step waited for its data.
-    #[serde(rename = "data_s", with = "maybe_seconds", skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        rename = "data_s",
+        with = "maybe_seconds",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
     pub data: Option<Duration>,
     /// How many intervals between updates of the slowest sensor the window spans.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -332,143 +333,6 @@ pub enum StartKind {
     Run,
 }
 
-/// What could have been measured, and why it was not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unmeasured {
-    /// The source or the part of the machine.
-    pub source: String,
-    /// Why not.
-    pub reason: String,
-    /// What can be done about it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cure: Option<String>,
-}
-
-/// The manifest of a run, `run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Always `ergometer-run`.
-    pub format: String,
-    /// Version of the format.
-    pub version: u32,
-    /// The run's id, the name of its directory.
-    pub run_id: String,
-    /// The run's name.
-    pub name: String,
-    /// Start of the first session, RFC 3339 in UTC.
-    pub created: String,
-    /// `running`, or the status of the end.
-    pub state: State,
-    /// Trainable parameters of the model.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub parameters: Option<u64>,
-    /// What the user noted: seed, data set, batch size.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub notes: BTreeMap<String, String>,
-    /// The program.
-    pub program: Program,
-    /// The machine.
-    pub machine: Machine,
-    /// The framework, as its adapter tells.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub framework: Option<Framework>,
-    /// The clock of all timestamps, anchored to wall time.
-    pub clock: ClockAnchor,
-    /// What measured, and how well.
-    pub sensors: Vec<Specification>,
-    /// What could have been measured and was not.
-    pub unmeasured: Vec<Unmeasured>,
-    /// How the numbers were made.
-    pub methods: Methods,
-    /// How often the run was started: 1, and one more for each resume.
-    pub sessions: u32,
-}
-
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Not ended, or ended without a word (killed, out of power).
-    Running,
-    /// Ended as planned.
-    Complete,
-    /// Left without `finish`.
-    Dropped,
-    /// Left by a panic.
-    Panicked,
-    /// Stopped by a budget.
-    Stopped,
-}
-
-/// The program that was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    /// Its file name.
-    pub name: String,
-    /// Its process id.
-    pub pid: u32,
-    /// The version of this crate.
-    pub ergometer: String,
-}
-
-/// The machine that it ran on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Its name.
-    pub host: String,
-    /// Operating system.
-    pub os: String,
-    /// Processor architecture.
-    pub architecture: String,
-    /// Processor name.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cpu: Option<String>,
-    /// Hardware threads that the program may use.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub threads: Option<usize>,
-    /// The kernel's id of this boot: timestamps compare only within one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub boot_id: Option<String>,
-}
-
-/// The framework that trained.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Framework {
-    /// `candle`, `burn`.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The device in the framework's words.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub device: Option<String>,
-    /// Worker threads of its CPU backend.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub threads: Option<usize>,
-}
-
-/// One moment on both clocks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockAnchor {
-    /// The monotonic clock's name.
-    pub name: String,
-    /// The moment on it.
-    #[serde(rename = "anchor_ns")]
-    pub anchor: Timestamp,
-    /// The same moment in nanoseconds since 1970 UTC.
-    pub unix_ns: i64,
-}
-
-/// How the numbers of a run were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Methods {
-    /// What a total covers.
-    pub total: String,
-    /// What `u_j` is.
-    pub uncertainty: String,
-    /// When the device is waited for.
-    pub boundaries: String,
-}
-
 /// Version of the log's format, in `run.json` and in each session's first line.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -487,14 +351,20 @@ mod maybe_seconds {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
-    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.serialize_f64(time.as_secs_f64()),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<f64>::deserialize(deserializer)?.and_then(|time| Duration::try_from_secs_f64(time).ok()))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<f64>::deserialize(deserializer)?
+            .and_then(|time| Duration::try_from_secs_f64(time).ok()))
     }
 }

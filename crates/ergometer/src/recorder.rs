@@ -15,7 +15,9 @@ use crate::attribution::{Boundary, Budget, Sensed};
 use crate::error::{Error, Result};
 use crate::lane::{Course, What};
 use crate::log::{Journal, Past};
-use crate::record::{Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status};
+use crate::record::{
+    Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status,
+};
 use crate::sampler::Channel;
 use crate::series::stall;
 use crate::summary::{EpochSum, PhaseSum, Summary};
@@ -79,7 +81,8 @@ impl Outbox {
                 }
                 None => {
                     let wait = self.news.wait_timeout(state, deadline.since(now));
-                    state = wait.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+                    state =
+                        wait.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
                 }
             }
         }
@@ -162,7 +165,8 @@ struct Recording {
 
 impl Recording {
     fn new(run: Recorder) -> Self {
-        let sensors = run.channels.iter().map(|channel| Sensed::new(channel.specification.clone())).collect();
+        let sensors =
+            run.channels.iter().map(|channel| Sensed::new(channel.specification.clone())).collect();
         let seen = run.channels.iter().map(|channel| channel.told().happenings.len()).collect();
         let epochs = run.past.epochs.clone();
         Recording {
@@ -246,7 +250,11 @@ impl Recording {
                 detail += &format!("; a torn last line of {} bytes was cut off", past.torn);
             }
             if !past.bad.is_empty() {
-                detail += &format!("; {} lines could not be understood: {}", past.bad.len(), past.bad.join(", "));
+                detail += &format!(
+                    "; {} lines could not be understood: {}",
+                    past.bad.len(),
+                    past.bad.join(", ")
+                );
             }
             let total = Some(past.total);
             self.event(self.run.start, "resumed", None, Some(detail), total);
@@ -289,9 +297,15 @@ impl Recording {
         for branch in &mut branches {
             while let Some(mark) = branch.queue.front() {
                 // A mark without a time of its own belongs where it stands among the others.
-                let timeless = matches!(mark.what, What::Metric { .. } | What::Amount { .. } | What::Cancel { .. });
+                let timeless = matches!(
+                    mark.what,
+                    What::Metric { .. } | What::Amount { .. } | What::Cancel { .. }
+                );
                 // The device's time, or the host's if the device has not told it in time.
-                if mark.deferred.is_some() && self.finish.is_none() && now.since(mark.at) < stall(Duration::ZERO) * 5 {
+                if mark.deferred.is_some()
+                    && self.finish.is_none()
+                    && now.since(mark.at) < stall(Duration::ZERO) * 5
+                {
                     break;
                 }
                 if !timeless && !self.is_settled(mark.at, now) {
@@ -316,7 +330,8 @@ impl Recording {
                 let told = channel.told();
                 let late = stall(told.series.period());
                 told.series.covered().is_some_and(|covered| covered >= at)
-                    || told.series.last_read().is_none_or(|read| now.since(read) > late) && now.since(at) > late
+                    || told.series.last_read().is_none_or(|read| now.since(read) > late)
+                        && now.since(at) > late
                     || now.since(at) > late * 2
             })
     }
@@ -324,7 +339,8 @@ impl Recording {
     /// How long the end of the run waits for its last update.
     fn last_wait(&self) -> Duration {
         let slowest = self.run.channels.iter().map(|channel| {
-            channel.told().series.period().max(channel.specification.period) + channel.specification.interval * 3 / 2
+            channel.told().series.period().max(channel.specification.period)
+                + channel.specification.interval * 3 / 2
         });
         slowest.max().unwrap_or_default().min(LAST_EDGE)
     }
@@ -335,7 +351,9 @@ impl Recording {
 
     /// The sensors' observed periods.
     fn periods(&self) -> Vec<Duration> {
-        let period = |channel: &Arc<Channel>| channel.told().series.period().max(channel.specification.interval);
+        let period = |channel: &Arc<Channel>| {
+            channel.told().series.period().max(channel.specification.interval)
+        };
         self.run.channels.iter().map(period).collect()
     }
 
@@ -349,14 +367,25 @@ impl Recording {
         let sensors = self.sensors.iter().enumerate();
         sensors
             .map(|(sensor, sensed)| {
-                let past = self.run.past.domains.get(&sensed.specification.domain.id).copied().unwrap_or_default();
+                let past = self
+                    .run
+                    .past
+                    .domains
+                    .get(&sensed.specification.domain.id)
+                    .copied()
+                    .unwrap_or_default();
                 past + at.energy_of(sensor) - self.origin.energy_of(sensor)
             })
             .collect()
     }
 
     /// A window's record, as far as its boundaries tell.
-    fn record(&self, kind: Kind, start: &Boundary, end: &Boundary) -> (Record, crate::attribution::Attribution) {
+    fn record(
+        &self,
+        kind: Kind,
+        start: &Boundary,
+        end: &Boundary,
+    ) -> (Record, crate::attribution::Attribution) {
         let attribution = start.to(end, &self.sensors);
         let (estimate, domains) = attribution.estimates(&self.sensors, &self.totals(end));
         let record = Record {
@@ -411,7 +440,11 @@ impl Recording {
         self.run.journal.append(&record, record.kind == Kind::Step);
         match record.kind {
             Kind::Epoch => self.epochs.add(record),
-            Kind::Phase => self.phases.entry(record.phase.clone().unwrap_or_default()).or_default().add(&record),
+            Kind::Phase => self
+                .phases
+                .entry(record.phase.clone().unwrap_or_default())
+                .or_default()
+                .add(&record),
             Kind::End => {}
             Kind::Step => {
                 self.steps += 1;
@@ -431,11 +464,13 @@ impl Recording {
         let total = self.total(&self.boundary(now));
         if let Some(budget) = self.run.budget
             && total >= budget
-            && !self.run.course.stopped.swap(true, Ordering::AcqRel)
+            && !self.run.course.stopped.load(Ordering::Acquire)
         {
             let reason = format!("the energy budget of {budget} is used up ({total})");
-            self.event(now, "budget", None, Some(reason.clone()), Some(total));
-            self.run.outbox.lock().reason = Some(reason);
+            // The reason first: a loop that sees that it is to stop asks why at once.
+            self.run.outbox.lock().reason = Some(reason.clone());
+            self.run.course.stopped.store(true, Ordering::Release);
+            self.event(now, "budget", None, Some(reason), Some(total));
         }
         if now.since(self.progress) >= PROGRESS {
             self.progress = now;
@@ -443,7 +478,10 @@ impl Recording {
         }
         let overflows = self.run.course.overflows.load(Ordering::Relaxed);
         if overflows > self.overflows {
-            let detail = format!("{} boundaries came faster than they could be recorded; their energy is in the windows around", overflows - self.overflows);
+            let detail = format!(
+                "{} boundaries came faster than they could be recorded; their energy is in the windows around",
+                overflows - self.overflows
+            );
             self.overflows = overflows;
             self.event(now, "overflow", None, Some(detail), None);
         }
@@ -493,7 +531,8 @@ impl Recording {
 
     /// Lets the series forget what no boundary of this run can still ask for.
     fn keep_horizon(&self, now: Timestamp) {
-        let oldest = self.branches.iter().filter_map(|branch| branch.queue.front()).map(|mark| mark.at);
+        let oldest =
+            self.branches.iter().filter_map(|branch| branch.queue.front()).map(|mark| mark.at);
         let horizon = oldest.filter(|at| *at > Timestamp::default()).min().unwrap_or(now);
         for channel in &self.run.channels {
             channel.told().horizons.insert(self.run.serial, horizon.min(now));
@@ -511,7 +550,11 @@ impl Recording {
         self.watch(at);
         let mut record = self.whole_run(&end);
         record.reason = self.run.outbox.lock().reason.clone();
-        record.status = if record.reason.is_some() && status == Status::Complete { Status::Stopped } else { status };
+        record.status = if record.reason.is_some() && status == Status::Complete {
+            Status::Stopped
+        } else {
+            status
+        };
         self.run.manifest.state = match record.status {
             Status::Complete => State::Complete,
             Status::Stopped => State::Stopped,
@@ -560,7 +603,8 @@ impl Recording {
             let mut budget = Budget::default();
             for sensed in &self.sensors {
                 let specification = &sensed.specification;
-                let domain = past.domains.get(&specification.domain.id).copied().unwrap_or_default();
+                let domain =
+                    past.domains.get(&specification.domain.id).copied().unwrap_or_default();
                 if specification.in_total {
                     budget.add_gain(specification, domain, past.duration);
                 }
@@ -568,12 +612,14 @@ impl Recording {
                     share.energy = share.energy.map(|energy| energy + domain);
                     let mut own = Budget::default();
                     own.add_gain(specification, domain, past.duration);
-                    share.uncertainty =
-                        share.uncertainty.map(|uncertainty| uncertainty + Energy::from_joules(own.uncertainty()));
+                    share.uncertainty = share
+                        .uncertainty
+                        .map(|uncertainty| uncertainty + Energy::from_joules(own.uncertainty()));
                 }
             }
-            record.uncertainty =
-                record.uncertainty.map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
+            record.uncertainty = record
+                .uncertainty
+                .map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
         }
         record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
         record.remainder = record.energy.map(|energy| energy - self.epochs.energy);

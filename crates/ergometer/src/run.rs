@@ -1,12 +1,13 @@
 //! A [`Run`]: one training, from `start` to `finish`.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::attribution::{Boundary, Sensed};
@@ -16,7 +17,8 @@ use crate::lane::{Course, Lane};
 use crate::log::{Journal, Past, RunLog};
 use crate::meter::Meter;
 use crate::record::{
-    ClockAnchor, Estimate, FORMAT_VERSION, Kind, Machine, Manifest, Methods, Program, Record, State, Status, Unmeasured,
+    ClockAnchor, Estimate, FORMAT_VERSION, Kind, Machine, Manifest, Methods, Program, Record,
+    State, Status, Unmeasured,
 };
 use crate::recorder::{Outbox, Recorder};
 use crate::sampler::Channel;
@@ -116,7 +118,10 @@ impl RunBuilder {
         };
         let id = self.resumed.as_ref().map(|log| log.manifest.run_id.clone());
         let (id, directory) = match (id, self.directory) {
-            (Some(id), _) => (id, self.resumed.as_ref().map(|log| log.directory().to_owned()).unwrap_or_default()),
+            (Some(id), _) => (
+                id,
+                self.resumed.as_ref().map(|log| log.directory().to_owned()).unwrap_or_default(),
+            ),
             (None, Some(directory)) => {
                 let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
                 (name.unwrap_or_else(|| run_id(&self.name)), directory)
@@ -150,7 +155,13 @@ impl RunBuilder {
         let session = Session {
             start,
             past: past.total,
-            last_epoch: past.epochs.recent.iter().filter(|epoch| epoch.status != Status::Interrupted).filter_map(|epoch| epoch.epoch).max(),
+            last_epoch: past
+                .epochs
+                .recent
+                .iter()
+                .filter(|epoch| epoch.status != Status::Interrupted)
+                .filter_map(|epoch| epoch.epoch)
+                .max(),
             directory: directory.clone(),
             id: manifest.run_id.clone(),
             resumed: self.resumed.is_some(),
@@ -168,16 +179,22 @@ impl RunBuilder {
             budget: self.budget,
         };
         let presence = clock.attend();
-        let spawned = std::thread::Builder::new().name("ergometer recorder".to_owned()).spawn(move || {
-            let _presence = presence;
-            recorder.record();
-        });
+        let spawned =
+            std::thread::Builder::new().name("ergometer recorder".to_owned()).spawn(move || {
+                let _presence = presence;
+                recorder.record();
+            });
         if let Err(error) = spawned {
             meter.samplers.rest();
             return Err(Error::lost(format!("cannot start the recorder: {error}")).caused_by(error));
         }
-        let records = Records { course, outbox, channels: meter.channels.clone().into(), session: Arc::new(session) };
-        Ok(Run { lane, records, meter: self.meter, finished: false })
+        let records = Records {
+            course,
+            outbox,
+            channels: meter.channels.clone().into(),
+            session: Arc::new(session),
+        };
+        Ok(Run { lane, records, meter: self.meter, attachments: Mutex::default(), finished: false })
     }
 }
 
@@ -194,6 +211,7 @@ pub struct Run {
     lane: Lane,
     records: Records,
     meter: Meter,
+    attachments: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     finished: bool,
 }
 
@@ -248,6 +266,19 @@ impl Run {
         self.records.clone()
     }
 
+    /// What an adapter keeps with this run: one value of each type, made by `new` when it is first asked for.
+    ///
+    /// So the parts of an adapter that are given the same run find each other, without a table of all runs.
+    pub fn attachment<T: Any + Send + Sync>(&self, new: impl FnOnce() -> T) -> Arc<T> {
+        let mut attachments = self.attachments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = attachments.iter().find_map(|kept| Arc::clone(kept).downcast().ok()) {
+            return kept;
+        }
+        let kept = Arc::new(new());
+        attachments.push(Arc::clone(&kept) as _);
+        kept
+    }
+
     /// Ends the run, and waits until its last window is settled and its log is on disk: one update period of the slowest
     /// sensor, at most one second and a half.
     ///
@@ -273,8 +304,10 @@ impl Run {
         self.meter.0.samplers.rest();
         result.unwrap_or_else(|| {
             let directory = self.records.session.directory.display();
-            Err(Error::lost(format!("the log in `{directory}` was not written in time; the disk hangs"))
-                .cure("look at the log later: what could be written is there"))
+            Err(Error::lost(format!(
+                "the log in `{directory}` was not written in time; the disk hangs"
+            ))
+            .cure("look at the log later: what could be written is there"))
         })
     }
 }
@@ -322,8 +355,14 @@ impl Records {
 
     /// The energy between two moments of the run's clock not longer than seconds ago, provisional. Waits for nothing.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Estimate {
-        let sensors: Vec<_> = self.channels.iter().map(|channel| Sensed::new(channel.specification.clone())).collect();
-        let boundary = |at| Boundary::new(at, self.channels.iter().map(|channel| channel.told().series.at(at)));
+        let sensors: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| Sensed::new(channel.specification.clone()))
+            .collect();
+        let boundary = |at| {
+            Boundary::new(at, self.channels.iter().map(|channel| channel.told().series.at(at)))
+        };
         let settled = self.outbox.lock().origin.clone().filter(|origin| origin.at == start);
         let start = settled.unwrap_or_else(|| boundary(start));
         let mut attribution = start.to(&boundary(end), &sensors);
@@ -339,7 +378,12 @@ impl Records {
     /// The first settled window of `kind` that `is` accepts, waiting for it at most for `patience`.
     ///
     /// Looks back on the last 1,024 windows of each kind. Not for the training thread: waiting there would stop it.
-    pub fn find(&self, kind: Kind, patience: Duration, mut is: impl FnMut(&Record) -> bool) -> Option<Record> {
+    pub fn find(
+        &self,
+        kind: Kind,
+        patience: Duration,
+        mut is: impl FnMut(&Record) -> bool,
+    ) -> Option<Record> {
         self.course.alarm.ring();
         self.outbox.wait(&self.course, patience, |told| {
             let row = match kind {
@@ -369,7 +413,9 @@ fn first_readings(clock: &Clock, channels: &[Arc<Channel>]) {
         Some(hands) => hands.advance(Duration::ZERO),
         None => {
             let deadline = clock.now() + FIRST_READING;
-            while clock.now() < deadline && channels.iter().any(|channel| channel.told().series.last_read().is_none()) {
+            while clock.now() < deadline
+                && channels.iter().any(|channel| channel.told().series.last_read().is_none())
+            {
                 std::thread::yield_now();
             }
         }
@@ -452,19 +498,27 @@ fn machine() -> Machine {
         host: sysinfo::System::host_name().unwrap_or_else(|| "unknown".to_owned()),
         os: sysinfo::System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned()),
         architecture: std::env::consts::ARCH.to_owned(),
-        cpu: system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).filter(|brand| !brand.is_empty()),
+        cpu: system
+            .cpus()
+            .first()
+            .map(|cpu| cpu.brand().trim().to_owned())
+            .filter(|brand| !brand.is_empty()),
         threads: std::thread::available_parallelism().ok().map(Into::into),
-        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()),
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .ok()
+            .map(|id| id.trim().to_owned()),
     }
 }
 
 /// A run's id: when, what, and four digits so that two of a second differ.
 fn run_id(name: &str) -> String {
-    let clean: String = name
-        .chars()
-        .take(64)
-        .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
-        .collect();
+    let clean: String =
+        name.chars()
+            .take(64)
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' }
+            })
+            .collect();
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.write_u64(SERIAL.load(Ordering::Relaxed));

@@ -51,7 +51,12 @@ impl Channel {
         let series = Series::new(&specification);
         Channel {
             specification,
-            state: Mutex::new(Told { series, happenings: Vec::new(), horizons: BTreeMap::new(), lost: false }),
+            state: Mutex::new(Told {
+                series,
+                happenings: Vec::new(),
+                horizons: BTreeMap::new(),
+                lost: false,
+            }),
         }
     }
 
@@ -112,8 +117,12 @@ impl Samplers {
     ///
     /// # Errors
     /// If the system starts no more threads.
-    pub(crate) fn start(sensors: Vec<Box<dyn Sensor>>, clock: &Clock) -> Result<(Samplers, Vec<Arc<Channel>>)> {
-        let mut samplers = Samplers { stop: Arc::default(), runs: Arc::default(), alarms: Vec::new() };
+    pub(crate) fn start(
+        sensors: Vec<Box<dyn Sensor>>,
+        clock: &Clock,
+    ) -> Result<(Samplers, Vec<Arc<Channel>>)> {
+        let mut samplers =
+            Samplers { stop: Arc::default(), runs: Arc::default(), alarms: Vec::new() };
         let mut channels = Vec::new();
         let mut stacks: Vec<(String, Vec<Sampled>)> = Vec::new();
         for sensor in sensors {
@@ -130,7 +139,14 @@ impl Samplers {
             let alarm = clock.alarm();
             samplers.alarms.push(alarm.clone());
             let (stop, runs) = (Arc::clone(&samplers.stop), Arc::clone(&samplers.runs));
-            let stack = Stack { sensors, clock: clock.clone(), alarm, stop, runs, dither: Dither(name.len() as u64) };
+            let stack = Stack {
+                sensors,
+                clock: clock.clone(),
+                alarm,
+                stop,
+                runs,
+                dither: Dither(name.len() as u64),
+            };
             let presence = clock.attend();
             std::thread::Builder::new()
                 .name(format!("ergometer {name}"))
@@ -138,7 +154,9 @@ impl Samplers {
                     let _presence = presence;
                     stack.sample();
                 })
-                .map_err(|error| Error::lost(format!("cannot start the sampler of {name}: {error}")))?;
+                .map_err(|error| {
+                    Error::lost(format!("cannot start the sampler of {name}: {error}"))
+                })?;
         }
         Ok((samplers, channels))
     }
@@ -216,7 +234,8 @@ struct Dither(u64);
 impl Dither {
     fn of(&mut self, interval: Duration) -> Duration {
         // Knuth's MMIX generator: any full-period generator does here.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         interval * 9 / 10 + interval * u32::from((self.0 >> 56) as u8) / (5 * 256)
     }
 }

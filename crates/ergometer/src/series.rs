@@ -142,13 +142,19 @@ impl Series {
     }
 
     fn open(&mut self, from: Timestamp, to: Timestamp, energy: Energy) {
-        self.edges.push_back(Edge { at: from.midpoint(to), half: to.since(from) / 2, energy, broken: 0 });
+        self.edges.push_back(Edge {
+            at: from.midpoint(to),
+            half: to.since(from) / 2,
+            energy,
+            broken: 0,
+        });
     }
 
     fn edge(&mut self, from: Timestamp, to: Timestamp, energy: Energy, whole: bool) {
         let at = from.midpoint(to);
         let Some(last) = self.edges.back().filter(|last| last.at < at) else { return };
-        let edge = Edge { at, half: to.since(from) / 2, energy, broken: last.broken + u64::from(!whole) };
+        let edge =
+            Edge { at, half: to.since(from) / 2, energy, broken: last.broken + u64::from(!whole) };
         if whole {
             self.observe(at.since(last.at));
         }
@@ -187,7 +193,11 @@ impl Series {
 
     /// The moment up to which the series is settled; `None` until the first interval is.
     pub fn covered(&self) -> Option<Timestamp> {
-        if self.edges.len() < 2 || self.unplaced { None } else { self.edges.back().map(|edge| edge.at) }
+        if self.edges.len() < 2 || self.unplaced {
+            None
+        } else {
+            self.edges.back().map(|edge| edge.at)
+        }
     }
 
     /// The moment of the last good reading, whether it was an update or not.
@@ -220,12 +230,28 @@ impl Series {
             }),
             (Some(last), None) => {
                 let lag = at.since(last.at);
-                let place = if lag > self.period().max(self.period) * 2 { Place::Beyond } else { Place::After };
-                let power = if place == Place::After { self.power().unwrap_or_default() } else { Power::ZERO };
-                let spread = (self.most - power).as_watts().max((power - self.least).as_watts()).max(0.0);
-                let (uncertainty, bound) = self.boundary(spread * lag.as_secs_f64(), power, last.half);
+                let place = if lag > self.period().max(self.period) * 2 {
+                    Place::Beyond
+                } else {
+                    Place::After
+                };
+                let power = if place == Place::After {
+                    self.power().unwrap_or_default()
+                } else {
+                    Power::ZERO
+                };
+                let spread =
+                    (self.most - power).as_watts().max((power - self.least).as_watts()).max(0.0);
+                let (uncertainty, bound) =
+                    self.boundary(spread * lag.as_secs_f64(), power, last.half);
                 let energy = last.energy + power * lag;
-                Some(Point { energy, uncertainty, bound, place, broken: (last.broken, last.broken) })
+                Some(Point {
+                    energy,
+                    uncertainty,
+                    bound,
+                    place,
+                    broken: (last.broken, last.broken),
+                })
             }
             (Some(from), Some(to)) => {
                 let (length, ahead) = (to.at.since(from.at), at.since(from.at));
@@ -234,7 +260,13 @@ impl Series {
                 let (uncertainty, bound) =
                     self.boundary(self.bend(power, ahead, length), power, from.half.max(to.half));
                 let energy = from.energy + gained.fraction(ahead, length);
-                Some(Point { energy, uncertainty, bound, place: Place::Between, broken: (from.broken, to.broken) })
+                Some(Point {
+                    energy,
+                    uncertainty,
+                    bound,
+                    place: Place::Between,
+                    broken: (from.broken, to.broken),
+                })
             }
         }
     }
@@ -273,7 +305,8 @@ impl Series {
     fn boundary(&self, bend: f64, power: Power, half: Duration) -> (f64, f64) {
         let timing = power.as_watts() * half.as_secs_f64();
         let quantum = self.quantum.as_joules();
-        let uncertainty = (bend * bend / 3.0 + timing * timing / 3.0 + quantum * quantum / 12.0).sqrt();
+        let uncertainty =
+            (bend * bend / 3.0 + timing * timing / 3.0 + quantum * quantum / 12.0).sqrt();
         // At the edge's worst place the power is the highest, not the mean.
         let slack = self.most.max(power).as_watts() * half.as_secs_f64();
         (uncertainty, bend + slack + quantum)

@@ -105,7 +105,8 @@ impl Summary {
     /// If the log cannot be read, or holds no window.
     pub fn read(log: &RunLog) -> Result<(Summary, Vec<Error>)> {
         let mut bad = Vec::new();
-        let (mut epochs, mut phases, mut events) = (EpochSum::default(), BTreeMap::new(), BTreeMap::new());
+        let (mut epochs, mut phases, mut events) =
+            (EpochSum::default(), BTreeMap::new(), BTreeMap::new());
         let (mut last, mut steps, mut samples, mut tokens) = (None, 0, 0, 0);
         let mut start = None;
         for line in log.lines()? {
@@ -113,7 +114,9 @@ impl Summary {
                 Err(error) => bad.push(error),
                 Ok(Line::Start(line)) => _ = start.get_or_insert(line.start),
                 Ok(Line::Event(event)) if event.event == "progress" => {}
-                Ok(Line::Event(event)) => *events.entry((event.event, event.domain)).or_default() += 1,
+                Ok(Line::Event(event)) => {
+                    *events.entry((event.event, event.domain)).or_default() += 1;
+                }
                 Ok(Line::Window(record)) => {
                     match record.kind {
                         Kind::Step => {
@@ -123,7 +126,10 @@ impl Summary {
                         }
                         Kind::Epoch => epochs.add((*record).clone()),
                         Kind::Phase => {
-                            phases.entry(record.phase.clone().unwrap_or_default()).or_insert_with(PhaseSum::default).add(&record);
+                            phases
+                                .entry(record.phase.clone().unwrap_or_default())
+                                .or_insert_with(PhaseSum::default)
+                                .add(&record);
                         }
                         Kind::End => {}
                     }
@@ -133,17 +139,24 @@ impl Summary {
         }
         let Some(mut end) = last else {
             let place = log.directory().display();
-            return Err(Error::invalid(format!("`{place}` holds no window: the run has not got that far, or was killed at once")));
+            return Err(Error::invalid(format!(
+                "`{place}` holds no window: the run has not got that far, or was killed at once"
+            )));
         };
         if end.kind != Kind::End {
             // What the run had used at its last line.
             end.kind = Kind::End;
             end.energy = Some(end.total);
-            end.uncertainty = relative(&end).map(|relative| Energy::from_joules(relative * end.total.as_joules()));
+            end.uncertainty = relative(&end)
+                .map(|relative| Energy::from_joules(relative * end.total.as_joules()));
             for share in end.domains.values_mut() {
-                let relative = share.uncertainty.zip(share.energy).map(|(part, whole)| part.as_joules() / whole.as_joules());
+                let relative = share
+                    .uncertainty
+                    .zip(share.energy)
+                    .map(|(part, whole)| part.as_joules() / whole.as_joules());
                 share.energy = Some(share.total);
-                share.uncertainty = relative.map(|relative| Energy::from_joules(relative * share.total.as_joules()));
+                share.uncertainty = relative
+                    .map(|relative| Energy::from_joules(relative * share.total.as_joules()));
             }
             end.quality = end.quality.max(Quality::Partial);
             end.start = start.unwrap_or(end.start);
@@ -156,7 +169,10 @@ impl Summary {
             (end.phases, end.data, end.intervals) = (None, None, None);
         }
         let directory = log.directory().to_owned();
-        Ok((Summary { manifest: log.manifest.clone(), directory, epochs, phases, end, events }, bad))
+        Ok((
+            Summary { manifest: log.manifest.clone(), directory, epochs, phases, end, events },
+            bad,
+        ))
     }
 
     /// The energy of the whole run.
@@ -214,10 +230,20 @@ impl Columns {
         let power = record.power().map_or("—".to_owned(), |power| power.to_string());
         write!(f, "{name:<10} {energy:>25} {power:>9} {:>9}", seconds(record.duration))?;
         if self.samples {
-            write!(f, " {:>11}", record.energy_per_sample().map_or("—".to_owned(), |energy| format!("{energy:.2}")))?;
+            write!(
+                f,
+                " {:>11}",
+                record
+                    .energy_per_sample()
+                    .map_or("—".to_owned(), |energy| format!("{energy:.2}"))
+            )?;
         }
         if self.tokens {
-            write!(f, " {:>11}", record.energy_per_token().map_or("—".to_owned(), |energy| format!("{energy:.2}")))?;
+            write!(
+                f,
+                " {:>11}",
+                record.energy_per_token().map_or("—".to_owned(), |energy| format!("{energy:.2}"))
+            )?;
         }
         for metric in &self.metrics {
             match record.metrics.get(metric) {
@@ -287,7 +313,14 @@ impl Summary {
         for sensor in &self.manifest.sensors {
             let Some(share) = self.end.domains.get(&sensor.domain.id) else { continue };
             let beside = if share.in_total { "" } else { ", beside the sum" };
-            writeln!(f, "{}: {} by {} ({}){beside}", sensor.domain.id, share.estimate(), sensor.provenance, sensor.source)?;
+            writeln!(
+                f,
+                "{}: {} by {} ({}){beside}",
+                sensor.domain.id,
+                share.estimate(),
+                sensor.provenance,
+                sensor.source
+            )?;
         }
         Ok(())
     }
@@ -305,7 +338,8 @@ impl Summary {
                 None => writeln!(f, "happened: {event} ({count}×)")?,
             }
         }
-        let unmeasured: Vec<_> = self.manifest.unmeasured.iter().map(|part| part.source.as_str()).collect();
+        let unmeasured: Vec<_> =
+            self.manifest.unmeasured.iter().map(|part| part.source.as_str()).collect();
         if !unmeasured.is_empty() {
             writeln!(f, "not measured: {}", unmeasured.join(", "))?;
         }
@@ -336,6 +370,10 @@ fn events<S: serde::Serializer>(
         domain: Option<&'a str>,
         count: u64,
     }
-    let rows = events.iter().map(|((event, domain), count)| Row { event, domain: domain.as_deref(), count: *count });
+    let rows = events.iter().map(|((event, domain), count)| Row {
+        event,
+        domain: domain.as_deref(),
+        count: *count,
+    });
     serializer.collect_seq(rows)
 }

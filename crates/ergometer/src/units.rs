@@ -51,7 +51,10 @@ impl Energy {
     }
 
     /// The energy in joules.
-    #[expect(clippy::cast_precision_loss, reason = "the door to floating point: 15 digits are enough outside sums")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the door to floating point: 15 digits are enough outside sums"
+    )]
     pub fn as_joules(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -82,7 +85,9 @@ impl Energy {
         match (i128::try_from(numerator.as_nanos()), i128::try_from(denominator.as_nanos())) {
             (Ok(part), Ok(whole)) if whole > 0 => match self.0.checked_mul(part) {
                 Some(product) => Energy(product / whole),
-                None => Energy::from_joules(self.as_joules() * numerator.as_secs_f64() / denominator.as_secs_f64()),
+                None => Energy::from_joules(
+                    self.as_joules() * numerator.as_secs_f64() / denominator.as_secs_f64(),
+                ),
             },
             _ => Energy::ZERO,
         }
@@ -144,7 +149,9 @@ impl Power {
 /// A point on a run's clock: nanoseconds of the monotonic clock (`CLOCK_MONOTONIC` on Linux).
 ///
 /// Only differences mean anything; the run's manifest anchors the clock to wall time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
@@ -182,13 +189,19 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "guarded: a duration of over 584 years saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "guarded: a duration of over 584 years saturates"
+)]
 const fn saturated(time: Duration) -> u64 {
     let nanoseconds = time.as_nanos();
     if nanoseconds > u64::MAX as u128 { u64::MAX } else { nanoseconds as u64 }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and takes what is not a number as 0")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates, and takes what is not a number as 0"
+)]
 fn round(value: f64) -> i128 {
     value.round() as i128
 }
@@ -268,7 +281,15 @@ impl Sub for Power {
 impl fmt::Display for Energy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = Prefix::of(self.as_joules());
-        pad(f, &format!("{:.*} {}J", f.precision().unwrap_or(1), self.as_joules() / prefix.factor(), prefix.symbol()))
+        pad(
+            f,
+            &format!(
+                "{:.*} {}J",
+                f.precision().unwrap_or(1),
+                self.as_joules() / prefix.factor(),
+                prefix.symbol()
+            ),
+        )
     }
 }
 
@@ -276,7 +297,15 @@ impl fmt::Display for Energy {
 impl fmt::Display for Power {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = Prefix::of(self.as_watts());
-        pad(f, &format!("{:.*} {}W", f.precision().unwrap_or(1), self.as_watts() / prefix.factor(), prefix.symbol()))
+        pad(
+            f,
+            &format!(
+                "{:.*} {}W",
+                f.precision().unwrap_or(1),
+                self.as_watts() / prefix.factor(),
+                prefix.symbol()
+            ),
+        )
     }
 }
 
@@ -312,7 +341,10 @@ fn pad(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 /// The decimals that leave two significant digits of `uncertainty`, at most three.
 fn decimals(uncertainty: f64) -> usize {
     // Rounding may carry into the next decade (9.96 → 10), so the decade is that of the value rounded to two digits.
-    [(0.0995, 3), (0.995, 2), (9.95, 1)].into_iter().find(|(below, _)| uncertainty < *below).map_or(0, |(_, digits)| digits)
+    [(0.0995, 3), (0.995, 2), (9.95, 1)]
+        .into_iter()
+        .find(|(below, _)| uncertainty < *below)
+        .map_or(0, |(_, digits)| digits)
 }
 
 #[derive(Clone, Copy)]
@@ -413,7 +445,15 @@ mod tests {
 
     #[test]
     fn joules_survive_json_to_the_nanojoule() {
-        for nanojoules in [0, 1, -1, 999_999_999, 1_000_000_000, -12_345_678_901, 9_007_199_254_740_993_000_000_007] {
+        for nanojoules in [
+            0,
+            1,
+            -1,
+            999_999_999,
+            1_000_000_000,
+            -12_345_678_901,
+            9_007_199_254_740_993_000_000_007,
+        ] {
             let energy = Energy::from_nanojoules(nanojoules);
             let text = serde_json::to_string(&energy).unwrap();
             assert_eq!(serde_json::from_str::<Energy>(&text).unwrap(), energy, "{text}");
@@ -424,8 +464,14 @@ mod tests {
 
     #[test]
     fn power_times_time_is_energy() {
-        assert_eq!(Power::from_watts(300.0) * Duration::from_millis(1500), Energy::from_joules(450.0));
-        assert_eq!(Energy::from_joules(450.0).over(Duration::from_millis(1500)), Some(Power::from_watts(300.0)));
+        assert_eq!(
+            Power::from_watts(300.0) * Duration::from_millis(1500),
+            Energy::from_joules(450.0)
+        );
+        assert_eq!(
+            Energy::from_joules(450.0).over(Duration::from_millis(1500)),
+            Some(Power::from_watts(300.0))
+        );
         assert_eq!(Energy::from_joules(1.0).over(Duration::ZERO), None);
     }
 

@@ -202,13 +202,13 @@ fn energy(estimate: &Estimate) -> String {
 }
 
 fn spread(spread: &Spread) -> String {
-    plus_minus(spread.mean, spread.sd)
+    spread.sd.map_or_else(|| format!("{:.3}", spread.mean), |sd| plus_minus(spread.mean, Some(sd)))
 }
 
 /// A number with two digits of what it may be off by.
 fn plus_minus(value: f64, spread: Option<f64>) -> String {
     match spread {
-        None => format!("{value:.3}"),
+        None => format!("{value:.2}"),
         Some(spread) if spread <= 0.0 => format!("{value:.3} ± 0"),
         Some(spread) => {
             let decimals = (0..4).find(|digits| spread * 10_f64.powi(*digits) >= 9.95).unwrap_or(4);

@@ -100,10 +100,17 @@ impl Branch {
     }
 
     /// Applies a settled mark to the tree.
-    pub(super) fn apply(&mut self, recording: &mut Recording, mark: Mark, boundary: Option<Boundary>) {
+    pub(super) fn apply(
+        &mut self,
+        recording: &mut Recording,
+        mark: Mark,
+        boundary: Option<Boundary>,
+    ) {
         match (mark.what, boundary) {
             (What::Open { id, opens }, Some(at)) => self.open(recording, id, opens, at),
-            (What::Close { id, status, waited }, Some(at)) => self.close(recording, id, status, waited, &at),
+            (What::Close { id, status, waited }, Some(at)) => {
+                self.close(recording, id, status, waited, &at);
+            }
             (What::Next { closes, waited, id, opens }, Some(at)) => {
                 self.close(recording, closes, Status::Complete, waited, &at);
                 self.open(recording, id, opens, at);
@@ -134,7 +141,9 @@ impl Branch {
     fn open(&mut self, recording: &Recording, id: u64, opens: Opens, start: Boundary) {
         let mut window = match opens {
             Opens::Step => return self.open_step(id, start),
-            Opens::Epoch(number) => Open { epoch: Some(number), ..Open::new(id, Kind::Epoch, start) },
+            Opens::Epoch(number) => {
+                Open { epoch: Some(number), ..Open::new(id, Kind::Epoch, start) }
+            }
             Opens::Phase(name) => {
                 let epoch = self.open.iter().rev().find(|window| window.kind == Kind::Epoch);
                 let epoch = epoch.and_then(|epoch| epoch.epoch);
@@ -180,7 +189,14 @@ impl Branch {
     }
 
     /// Closes a window. Steps and epochs close what is still open within them; phases may overlap.
-    fn close(&mut self, recording: &mut Recording, id: u64, status: Status, waited: u64, at: &Boundary) {
+    fn close(
+        &mut self,
+        recording: &mut Recording,
+        id: u64,
+        status: Status,
+        waited: u64,
+        at: &Boundary,
+    ) {
         let Some(place) = self.open.iter().rposition(|window| window.id == id) else { return };
         for inner in (place + 1..self.open.len()).rev() {
             let kind = self.open[inner].kind;
@@ -204,7 +220,14 @@ impl Branch {
         self.decide(recording);
     }
 
-    fn close_at(&mut self, recording: &mut Recording, place: usize, status: Status, waited: u64, at: &Boundary) {
+    fn close_at(
+        &mut self,
+        recording: &mut Recording,
+        place: usize,
+        status: Status,
+        waited: u64,
+        at: &Boundary,
+    ) {
         let window = self.open.remove(place);
         let (mut record, attribution) = recording.record(window.kind, &window.start, at);
         record.lane = self.lane;
@@ -227,7 +250,8 @@ impl Branch {
                 match window.kind {
                     Kind::Step => around.steps += 1,
                     Kind::Phase => {
-                        *around.phase_energy.get_or_insert_default() += attribution.energy(&recording.sensors);
+                        *around.phase_energy.get_or_insert_default() +=
+                            attribution.energy(&recording.sensors);
                     }
                     Kind::Epoch | Kind::End => {}
                 }
@@ -264,13 +288,21 @@ impl Branch {
         self.closed.push_back(Closed { record, undecided: None });
     }
 
-    fn close_step(&mut self, recording: &mut Recording, record: Record, attribution: Attribution, at: &Boundary) {
+    fn close_step(
+        &mut self,
+        recording: &mut Recording,
+        record: Record,
+        attribution: Attribution,
+        at: &Boundary,
+    ) {
         let unresolved: Vec<_> = attribution.unresolved().collect();
         let periods = recording.periods();
         let slowest = unresolved.iter().map(|sensor| periods[*sensor]).max();
         let gap = slowest.or_else(|| periods.iter().copied().max()).unwrap_or_default();
         let block = match self.block {
-            Some(block) if record.start.since(block.end) <= gap => Block { start: block.start, end: record.end },
+            Some(block) if record.start.since(block.end) <= gap => {
+                Block { start: block.start, end: record.end }
+            }
             _ => {
                 self.decide(recording);
                 Block { start: record.start, end: record.end }
@@ -279,10 +311,10 @@ impl Branch {
         self.block = Some(block);
         let undecided = slowest.map(|_| (attribution, recording.totals(at)));
         self.closed.push_back(Closed { record, undecided });
-        if let Some(slowest) = slowest {
-            if block.end.since(block.start) >= slowest * BLOCK || self.closed.len() > UNDECIDED {
-                self.decide(recording);
-            }
+        if let Some(slowest) = slowest
+            && (block.end.since(block.start) >= slowest * BLOCK || self.closed.len() > UNDECIDED)
+        {
+            self.decide(recording);
         }
     }
 
@@ -298,7 +330,9 @@ impl Branch {
                     attribution.amortise(|sensor| block >= periods[sensor] * BLOCK);
                     set_estimate(&mut closed.record, &attribution, recording, &totals);
                 }
-                None if closed.record.intervals.is_some() && closed.record.kind == Kind::Step => break,
+                None if closed.record.intervals.is_some() && closed.record.kind == Kind::Step => {
+                    break;
+                }
                 None => {}
             }
         }
@@ -306,9 +340,13 @@ impl Branch {
 
     /// Writes the lines whose quality is known, in their order.
     pub(super) fn write(&mut self, recording: &mut Recording) {
-        while let Some(Closed { mut record, .. }) = self.closed.pop_front_if(|closed| closed.undecided.is_none()) {
+        while let Some(Closed { mut record, .. }) =
+            self.closed.pop_front_if(|closed| closed.undecided.is_none())
+        {
             match (record.kind, record.parent, record.energy) {
-                (Kind::Step, Some(parent), Some(energy)) => *self.carried.entry(parent).or_default() += energy,
+                (Kind::Step, Some(parent), Some(energy)) => {
+                    *self.carried.entry(parent).or_default() += energy;
+                }
                 (Kind::Epoch, _, energy) => {
                     let steps = self.carried.remove(&record.id).unwrap_or_default();
                     record.remainder = energy.map(|energy| energy - steps);
@@ -321,7 +359,12 @@ impl Branch {
     }
 }
 
-pub(super) fn set_estimate(record: &mut Record, attribution: &Attribution, recording: &Recording, totals: &[Energy]) {
+pub(super) fn set_estimate(
+    record: &mut Record,
+    attribution: &Attribution,
+    recording: &Recording,
+    totals: &[Energy],
+) {
     let (estimate, domains) = attribution.estimates(&recording.sensors, totals);
     record.energy = estimate.energy;
     record.uncertainty = estimate.uncertainty;

@@ -1,5 +1,7 @@
 //! Raw counters made monotone: a wrap is undone, a reset is bridged and said.
 
+use std::time::Duration;
+
 use crate::sensor::Incident;
 use crate::units::{Energy, Power, Timestamp};
 
@@ -13,9 +15,14 @@ pub struct Monotone {
     modulus: Option<Energy>,
     most: Power,
     quantum: Energy,
-    last: Option<(Timestamp, Energy)>,
+    /// The last read and its value, and the last read that showed an earlier value: what the next value adds was used
+    /// since then, however seldom the counter is updated.
+    last: Option<(Timestamp, Energy, Timestamp)>,
     sum: Energy,
 }
+
+/// Before the first read an update may have been this long ago; no counter is updated more seldom.
+const FIRST: Duration = Duration::from_secs(1);
 
 impl Monotone {
     /// A counter that starts over after `modulus`, if it ever does, and whose hardware draws at most `most`.
@@ -25,9 +32,13 @@ impl Monotone {
 
     /// Takes the raw value read at `at`; gives the energy since the first value, and what happened in between.
     pub fn accept(&mut self, raw: Energy, at: Timestamp) -> (Energy, Option<Incident>) {
-        let Some((then, last)) = self.last.replace((at, raw)) else { return (self.sum, None) };
+        let Some((then, last, since)) = self.last else {
+            self.last = Some((at, raw, at.before(FIRST)));
+            return (self.sum, None);
+        };
+        self.last = Some((at, raw, if raw == last { since } else { then }));
         // A tenth above the plausible power, and one quantum: rounding is no reset.
-        let ceiling = self.most * 1.1 * at.since(then) + self.quantum;
+        let ceiling = self.most * 1.1 * at.since(since) + self.quantum;
         let (gained, incident) = match self.modulus {
             _ if raw >= last => (raw - last, None),
             Some(modulus) if (raw - last).modulo(modulus) <= ceiling => {
@@ -38,14 +49,20 @@ impl Monotone {
         self.sum += gained;
         // Past one whole turn at the highest power, a difference no longer tells how often the counter went round.
         let ambiguous = self.modulus.is_some_and(|modulus| ceiling > modulus + gained);
-        (self.sum, if ambiguous && incident != Some(Incident::Reset) { Some(Incident::Ambiguous) } else { incident })
+        (
+            self.sum,
+            if ambiguous && incident != Some(Incident::Reset) {
+                Some(Incident::Ambiguous)
+            } else {
+                incident
+            },
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn counter() -> Monotone {
         Monotone::new(Some(Energy::from_joules(1_000.0)), Power::from_watts(200.0), Energy::ZERO)
@@ -70,8 +87,14 @@ mod tests {
         let mut counter = counter();
         counter.accept(Energy::from_joules(500.0), at(0));
         // Undoing a wrap would mean 510 J in a second from hardware of 200 W.
-        assert_eq!(counter.accept(Energy::from_joules(10.0), at(1)), (Energy::ZERO, Some(Incident::Reset)));
-        assert_eq!(counter.accept(Energy::from_joules(110.0), at(2)), (Energy::from_joules(100.0), None));
+        assert_eq!(
+            counter.accept(Energy::from_joules(10.0), at(1)),
+            (Energy::ZERO, Some(Incident::Reset))
+        );
+        assert_eq!(
+            counter.accept(Energy::from_joules(110.0), at(2)),
+            (Energy::from_joules(100.0), None)
+        );
     }
 
     #[test]

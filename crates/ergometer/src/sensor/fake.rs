@@ -64,7 +64,11 @@ impl Load {
             }
             Load::Steps(steps) => {
                 let ends = steps.iter().skip(1).map(|(from, _)| *from).chain([until]);
-                steps.iter().zip(ends).map(|((from, power), to)| *power * to.min(until).since((*from).min(until))).sum()
+                steps
+                    .iter()
+                    .zip(ends)
+                    .map(|((from, power), to)| *power * to.min(until).since((*from).min(until)))
+                    .sum()
             }
         }
     }
@@ -129,7 +133,8 @@ impl Fake {
     pub fn period(mut self, period: Duration) -> Self {
         self.period = period;
         self.specification.period = period;
-        self.specification.interval = (period / 10).clamp(Duration::from_millis(1), Duration::from_millis(20));
+        self.specification.interval =
+            (period / 10).clamp(Duration::from_millis(1), Duration::from_millis(20));
         self
     }
 
@@ -206,20 +211,24 @@ impl Fake {
 
     /// The last moment not after `at` at which a value was published.
     fn published(&self, at: Timestamp) -> Timestamp {
-        let at = self.stalls.iter().find(|stall| stall.contains(&at)).map_or(at, |stall| stall.start);
+        let at =
+            self.stalls.iter().find(|stall| stall.contains(&at)).map_or(at, |stall| stall.start);
         if self.period.is_zero() {
             return at;
         }
         let period = nanos(self.period);
         let turn = at.as_nanos() / period;
-        let moment = |turn: u64| Timestamp::from_nanos(turn * period) + self.period.mul_f64(self.jitter * noise(turn));
+        let moment = |turn: u64| {
+            Timestamp::from_nanos(turn * period) + self.period.mul_f64(self.jitter * noise(turn))
+        };
         // Jitter is less than half a period, so the update is this turn's or the one before.
         if moment(turn) <= at { moment(turn) } else { moment(turn.saturating_sub(1)) }
     }
 
     /// The counter's register: steps of a quantum, since the last reset, modulo the wrap.
     fn register(&self, at: Timestamp) -> Energy {
-        let origin = self.resets.iter().filter(|reset| **reset <= at).max().copied().unwrap_or_default();
+        let origin =
+            self.resets.iter().filter(|reset| **reset <= at).max().copied().unwrap_or_default();
         let energy = self.load.between(origin, at.max(origin));
         let energy = energy - energy.modulo(self.quantum.max(Energy::from_nanojoules(1)));
         self.wrap.map_or(energy, |wrap| energy.modulo(wrap))
@@ -275,7 +284,10 @@ mod tests {
     #[test]
     fn a_stepped_load_integrates_piece_by_piece() {
         let at = |millis| Timestamp::default() + Duration::from_millis(millis);
-        let load = Load::Steps(vec![(at(0), Power::from_watts(100.0)), (at(500), Power::from_watts(300.0))]);
+        let load = Load::Steps(vec![
+            (at(0), Power::from_watts(100.0)),
+            (at(500), Power::from_watts(300.0)),
+        ]);
         assert_eq!(load.between(at(250), at(1_000)), Energy::from_joules(175.0));
     }
 }

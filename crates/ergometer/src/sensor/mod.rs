@@ -179,7 +179,10 @@ impl Specification {
 
     /// A power gauge over `domain`, read every 20 ms, with no uncertainty of its own yet.
     pub fn gauge(domain: Domain, source: impl Into<String>) -> Self {
-        Specification { provenance: Provenance::IntegratedPower, ..Specification::counter(domain, source) }
+        Specification {
+            provenance: Provenance::IntegratedPower,
+            ..Specification::counter(domain, source)
+        }
     }
 }
 
@@ -255,11 +258,17 @@ pub(crate) mod seconds {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(time.as_secs_f64())
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        f64::deserialize(deserializer).map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        f64::deserialize(deserializer)
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }
 }
