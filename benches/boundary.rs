@@ -2,13 +2,16 @@
 //!
 //! `cargo bench -p ergometer-benches`. Compare rows of one run: machines are noisy, ratios are not.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
 use ergometer::sensor::fake::{Fake, Load};
-use ergometer::sensor::{Domain, Found, Hardware, Sensor, model, nvml, rapl};
+use ergometer::sensor::{Domain, Hardware, Sensor, model, nvml, rapl};
 use ergometer::{Clock, Lane, Meter, Power, Run};
 
 fn main() {
@@ -17,8 +20,15 @@ fn main() {
 
 /// A run over one fake sensor, with its log in memory's file system if there is one.
 fn run() -> Run {
-    let cpu = Fake::counter(Domain::new(Hardware::Cpu, "fake", "fake"), Load::Constant(Power::from_watts(50.0)));
-    let meter = Meter::builder().sensor(cpu).log_directory(scratch()).build().expect("a fake sensor is a sensor");
+    let cpu = Fake::counter(
+        Domain::new(Hardware::Cpu, "fake", "fake"),
+        Load::Constant(Power::from_watts(50.0)),
+    );
+    let meter = Meter::builder()
+        .sensor(cpu)
+        .log_directory(scratch())
+        .build()
+        .expect("a fake sensor is a sensor");
     meter.run("bench").start().expect("threads can be started")
 }
 
@@ -28,56 +38,40 @@ fn scratch() -> std::path::PathBuf {
     root.join("ergometer-bench")
 }
 
-/// Calls `boundary` in rows that fit a lane's ring, and rests between them, as a training with real steps does.
+/// Calls `boundary` in rows, and rests between them as a training with real steps does: the recorder empties the ring.
+/// Each thread has a lane of its own.
 fn rows(bencher: Bencher<'_, '_>, boundary: impl Fn(&Lane) + Sync) {
     let run = run();
+    let lanes = Mutex::new(HashMap::new());
     bencher
         .with_inputs(|| {
-            // The recorder empties the ring meanwhile.
-            std::thread::sleep(Duration::from_micros(500));
-            run.lane()
+            std::thread::sleep(Duration::from_millis(10));
+            let mut lanes = lanes.lock().expect("no thread panics");
+            lanes.entry(std::thread::current().id()).or_insert_with(|| run.lane()).clone()
         })
-        .counter(divan::counter::ItemsCount::new(ROW))
+        .counter(ItemsCount::new(ROW))
         .bench_values(|lane| {
             for _ in 0..ROW {
                 boundary(black_box(&lane));
             }
             lane
         });
-    drop(run);
 }
 
 const ROW: usize = 1_000;
 
 mod step {
-    use super::{Bencher, Duration, Instant, ROW, black_box, rows, run};
+    use super::{Bencher, Duration, Instant, ItemsCount, ROW, black_box, rows};
 
     #[divan::bench(threads = [1, 4])]
     fn instant_now(bencher: Bencher<'_, '_>) {
         bencher
-            .with_inputs(|| std::thread::sleep(Duration::from_micros(500)))
-            .counter(divan::counter::ItemsCount::new(ROW))
+            .with_inputs(|| std::thread::sleep(Duration::from_millis(10)))
+            .counter(ItemsCount::new(ROW))
             .bench_values(|()| {
                 for _ in 0..ROW {
                     black_box(Instant::now());
                 }
-            });
-    }
-
-    #[divan::bench(threads = [1, 4])]
-    fn iterator(bencher: Bencher<'_, '_>) {
-        let run = run();
-        bencher
-            .with_inputs(|| {
-                std::thread::sleep(Duration::from_micros(500));
-                run.lane()
-            })
-            .counter(divan::counter::ItemsCount::new(ROW))
-            .bench_values(|lane| {
-                for item in lane.steps(0..ROW) {
-                    black_box(item);
-                }
-                lane
             });
     }
 
@@ -91,11 +85,39 @@ mod step {
     fn guard(bencher: Bencher<'_, '_>) {
         rows(bencher, |lane| lane.step().end());
     }
+
+    /// A boundary, and the time that the next item took to come. The first and the last of a row are more.
+    #[divan::bench(threads = [1, 4])]
+    fn iterator(bencher: Bencher<'_, '_>) {
+        use std::cell::RefCell;
+        thread_local! {
+            /// An iterator has to be kept between rows, and it borrows its lane.
+            static ITEMS: RefCell<Option<ergometer::Steps<'static, std::ops::RangeFrom<u32>>>> = const { RefCell::new(None) };
+        }
+        let run = super::run();
+        bencher
+            .with_inputs(|| {
+                std::thread::sleep(Duration::from_millis(10));
+                ITEMS.with_borrow_mut(|items| {
+                    items.get_or_insert_with(|| Box::leak(Box::new(run.lane())).steps(0..));
+                });
+            })
+            .counter(ItemsCount::new(ROW))
+            .bench_values(|()| {
+                ITEMS.with_borrow_mut(|items| {
+                    for item in items.iter_mut().flatten().take(ROW) {
+                        black_box(item);
+                    }
+                });
+            });
+        ITEMS.take();
+    }
 }
 
 mod window {
     use super::{Bencher, rows, run};
 
+    /// Opening and closing one.
     #[divan::bench]
     fn phase(bencher: Bencher<'_, '_>) {
         rows(bencher, |lane| lane.phase("evaluate").end());
@@ -105,5 +127,67 @@ mod window {
     fn energy_so_far(bencher: Bencher<'_, '_>) {
         let run = run();
         bencher.bench(|| run.energy());
+    }
+}
+
+/// One read of each source: those of this machine, and a powercap zone written to a file where there is no RAPL.
+mod read {
+    use super::{Bencher, Clock, Path, Sensor, model, nvml, rapl, scratch};
+
+    fn read(bencher: Bencher<'_, '_>, sensor: Option<Box<dyn Sensor>>) {
+        let clock = Clock::system();
+        match sensor {
+            Some(mut sensor) => bencher.bench_local(|| sensor.read(&clock)),
+            None => bencher.bench(|| "not on this machine"),
+        }
+    }
+
+    #[divan::bench]
+    fn nvml_gpu(bencher: Bencher<'_, '_>) {
+        read(bencher, nvml::open(None, &nvml::Selection::All).sensors.pop());
+    }
+
+    #[divan::bench]
+    fn rapl_zone(bencher: Bencher<'_, '_>) {
+        let found = rapl::open(Path::new("/sys")).sensors.pop();
+        read(bencher, found.or_else(|| rapl::open(&powercap()?).sensors.pop()));
+    }
+
+    #[divan::bench]
+    fn cpu_model(bencher: Bencher<'_, '_>) {
+        read(bencher, model::cpu(Path::new("/proc"), Path::new("/sys"), None).ok());
+    }
+
+    #[divan::bench]
+    fn memory_model(bencher: Bencher<'_, '_>) {
+        read(bencher, model::memory(Path::new("/proc")).ok());
+    }
+
+    fn powercap() -> Option<std::path::PathBuf> {
+        let zone = scratch().join("sys/class/powercap/intel-rapl:0");
+        std::fs::create_dir_all(&zone).ok()?;
+        for (file, text) in [
+            ("name", "package-0"),
+            ("energy_uj", "1000000"),
+            ("max_energy_range_uj", "262143328850"),
+        ] {
+            std::fs::write(zone.join(file), text).ok()?;
+        }
+        Some(scratch().join("sys"))
+    }
+}
+
+mod start {
+    use super::{Bencher, Meter, run};
+
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn detect() -> Meter {
+        Meter::detect().expect("there is always a model")
+    }
+
+    /// Start and finish: it waits for the last reading of its slowest sensor.
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn run_start_to_finish(bencher: Bencher<'_, '_>) {
+        bencher.bench_local(|| run().finish());
     }
 }

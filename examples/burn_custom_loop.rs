@@ -31,9 +31,10 @@ fn main() -> ergometer_examples::Result<()> {
     let mut optimizer = AdamWConfig::new().init();
     let loss = CrossEntropyLossConfig::new().init(&device);
 
-    for epoch in 1..=EPOCHS {
+    let run = ergometer_burn::meter(&device)?.run("burn-mlp").start()?;
+    for epoch in run.epochs(1..=EPOCHS) {
         let mut total = 0.0;
-        for batch in training.batches(BATCH, epoch) {
+        for batch in run.steps(training.batches(BATCH, epoch)) {
             let n = batch.len() as f32;
             let (pixels, labels) = tensors(batch, &device);
             let loss = loss.forward(model.forward(pixels), labels);
@@ -43,8 +44,10 @@ fn main() -> ergometer_examples::Result<()> {
         }
         let guesses = model.valid().forward(test_pixels.clone()).argmax(1).flatten(0, 1);
         let right: f32 = guesses.equal(test_labels.clone()).float().mean().into_scalar();
-        println!("epoch {epoch:2}: loss {:.3}, accuracy {right:.3}", total / training.len() as f32);
+        run.metric("loss", (total / training.len() as f32).into());
+        run.metric("accuracy", right.into());
     }
+    println!("{}", run.finish()?);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -p ergometer-examples --example burn_digits
 //! ```
+#![expect(clippy::print_stdout, reason = "a program that reports on its terminal")]
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{
     ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
 };
+use ergometer_burn::prelude::*;
 use ergometer_examples::digits;
 use ergometer_examples::images::Images;
 
@@ -37,9 +39,10 @@ fn main() -> ergometer_examples::Result<()> {
     let (training, test) = (loader(&training), loader(&test));
     let model = Model::new(&device.autodiff());
 
-    let directory = std::env::temp_dir().join("ergometer-burn-digits");
-    let training = SupervisedTraining::new(directory, training, test)
+    let run = ergometer_burn::meter(&device)?.run("burn-cnn").start()?;
+    let training = SupervisedTraining::new(run.path().join("burn"), run.train(training), run.valid(test))
         .metrics((LossMetric::new(), AccuracyMetric::new()))
+        .with_energy(&run)
         .num_epochs(EPOCHS)
         .summary();
     let result = training.launch(Learner::new(
@@ -47,7 +50,11 @@ fn main() -> ergometer_examples::Result<()> {
         AdamWConfig::new().init(),
         ConstantLr::new(LEARNING_RATE),
     ));
-    result.error.map_or(Ok(()), |error| Err(error.to_string().into()))
+    if let Some(error) = result.error {
+        return Err(error.to_string().into());
+    }
+    println!("{}", run.finish()?);
+    Ok(())
 }
 
 /// Two convolutions, the picture halved after each, and a dense layer.

@@ -31,9 +31,10 @@ fn main() -> ergometer_examples::Result<()> {
     seed::uniform(&variables, 1)?;
     let mut optimizer = AdamW::new_lr(variables.all_vars(), LEARNING_RATE)?;
 
-    for epoch in 1..=EPOCHS {
+    let run = ergometer_candle::meter(&device)?.run("candle-mlp").start()?;
+    for epoch in run.epochs(1..=EPOCHS) {
         let mut total = 0.0;
-        for batch in training.batches(BATCH, epoch) {
+        for batch in run.steps(training.batches(BATCH, epoch)) {
             let n = batch.len() as f32;
             let (pixels, labels) = tensors(batch, training.size(), &device)?;
             let loss = loss::cross_entropy(&model.forward(&pixels)?, &labels)?;
@@ -45,12 +46,10 @@ fn main() -> ergometer_examples::Result<()> {
             .argmax(D::Minus1)?
             .eq(&test_labels)?
             .to_dtype(DType::F32)?;
-        let accuracy = right.mean_all()?.to_scalar::<f32>()?;
-        println!(
-            "epoch {epoch:2}: loss {:.3}, accuracy {accuracy:.3}",
-            total / training.len() as f32
-        );
+        run.metric("loss", (total / training.len() as f32).into());
+        run.metric("accuracy", right.mean_all()?.to_scalar::<f32>()?.into());
     }
+    println!("{}", run.finish()?);
     Ok(())
 }
 

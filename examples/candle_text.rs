@@ -27,10 +27,7 @@ const BLOCKS: usize = 2;
 const LEARNING_RATE: f64 = 3e-3;
 
 fn main() -> ergometer_examples::Result<()> {
-    threads::compute(|_| train())?
-}
-
-fn train() -> ergometer_examples::Result<()> {
+    threads::settle()?;
     let device = Device::Cpu;
     let (training, test) = Text::eighty_days().split();
     let mut random = StdRng::seed_from_u64(1);
@@ -43,24 +40,21 @@ fn train() -> ergometer_examples::Result<()> {
     )?;
     seed::uniform(&variables, 1)?;
     let mut optimizer = AdamW::new_lr(variables.all_vars(), LEARNING_RATE)?;
-    println!(
-        "{} parameters",
-        variables.all_vars().iter().map(|variable| variable.elem_count()).sum::<usize>()
-    );
 
-    for epoch in 1..=EPOCHS {
+    let parameters: usize = variables.all_vars().iter().map(|variable| variable.elem_count()).sum();
+    let meter = ergometer_candle::meter(&device)?;
+    let run = meter.run("candle-transformer").parameters(parameters as u64).start()?;
+    for _epoch in run.epochs(1..=EPOCHS) {
         let mut total = 0.0;
-        for _ in 1..=STEPS {
+        for _step in run.steps(1..=STEPS).tokens((BATCH * LENGTH) as u64) {
             let loss = model.loss(training.windows(BATCH, LENGTH, &mut random), &device)?;
             optimizer.backward_step(&loss)?;
             total += loss.to_scalar::<f32>()?;
         }
-        let test_loss = model.loss(test.clone(), &device)?.to_scalar::<f32>()?;
-        println!(
-            "epoch {epoch}: loss {:.3}, on the test part {test_loss:.3}",
-            total / STEPS as f32
-        );
+        run.metric("loss", (total / STEPS as f32).into());
+        run.metric("test loss", model.loss(test.clone(), &device)?.to_scalar::<f32>()?.into());
     }
+    println!("{}", run.finish()?);
     Ok(())
 }
 

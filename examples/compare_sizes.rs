@@ -9,7 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a program that reports on its terminal")]
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
@@ -19,12 +19,14 @@ use burn::tensor::{Int, TensorData};
 use candle_core::{D, DType, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use clap::{Parser, ValueEnum};
+use ergometer::{Meter, Summary};
 use ergometer_examples::images::{Batch, Images};
 use ergometer_examples::perceptron::{Layer, Perceptron};
 use ergometer_examples::{Result, digits, idx, threads};
+use ergometer_report::Comparison;
 use indicatif::{ProgressBar, ProgressStyle};
 
-const BATCH: usize = 192;
+const BATCH: usize = 128;
 const LEARNING_RATE: f64 = 3e-3;
 const WEIGHT_DECAY: f32 = 0.01;
 /// Added to the root of the second moment, so that nothing is divided by 0.
@@ -37,14 +39,14 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "both")]
     framework: Choice,
     /// The widths of the hidden layer.
-    #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "WIDTH,…")]
+    #[arg(long, value_delimiter = ',', default_value = "64,128,192,256,384", value_name = "WIDTH,…")]
     sizes: Vec<NonZeroUsize>,
     /// The seeds of each size: they decide the first weights and the order of the images.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_name = "SEED,…")]
     seeds: Vec<u64>,
-    /// The passes over the images for training; with 30, each training on the digits lasts a second or more, which is
-    /// many updates of any sensor.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    /// The passes over the images for training; with 40, each training on the digits lasts about a second or more, which
+    /// is many updates of any sensor.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// A directory with the four files of Fashion-MNIST or MNIST, instead of the digits that come with this program.
     #[arg(long, value_name = "DIR")]
@@ -61,87 +63,134 @@ enum Choice {
     Both,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    threads::compute(|threads| {
-        println!("Computing with {threads} thread(s).");
-        compare(&arguments)
-    })?
+impl Choice {
+    fn frameworks(self) -> &'static [&'static str] {
+        match self {
+            Choice::Candle => &[InCandle::FRAMEWORK],
+            Choice::Burn => &[InBurn::FRAMEWORK],
+            Choice::Both => &[InCandle::FRAMEWORK, InBurn::FRAMEWORK],
+        }
+    }
 }
 
-fn compare(arguments: &Arguments) -> Result<()> {
-    let (training, test) = match &arguments.data {
-        Some(directory) => idx::read(directory)?,
-        None => {
-            let (training, test) = digits::read()?.split(0);
-            (training.shifted(), test)
-        }
-    };
-    let comparison = Comparison { training, test, epochs: arguments.epochs, bar: bar(arguments)? };
-    let cells = || {
-        arguments
-            .sizes
-            .iter()
-            .flat_map(|&hidden| arguments.seeds.iter().map(move |&seed| (hidden.get(), seed)))
-    };
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let study = Study::new(&arguments, threads::settle()?)?;
+    println!("{}", study.plan());
+    let mut summaries = Vec::new();
     if arguments.framework != Choice::Burn {
-        cells().try_for_each(|(hidden, seed)| comparison.train(hidden, seed, InCandle::new))?;
+        summaries.extend(study.trainings::<InCandle>()?);
     }
     if arguments.framework != Choice::Candle {
-        cells().try_for_each(|(hidden, seed)| comparison.train(hidden, seed, InBurn::new))?;
+        summaries.extend(study.trainings::<InBurn>()?);
     }
-    comparison.bar.finish_and_clear();
+    study.bar.finish_and_clear();
+
+    let out = arguments.out.display();
+    println!("\n{}", Comparison::of(&summaries));
+    println!("The {} runs are in `{out}`. All runs there, side by side:", summaries.len());
+    println!("  cargo run --release -p ergometer-cli -- compare {out}");
     Ok(())
 }
 
-/// A bar that goes on with every epoch, and is not seen where standard error is no terminal.
-fn bar(arguments: &Arguments) -> Result<ProgressBar> {
-    let frameworks = if arguments.framework == Choice::Both { 2 } else { 1 };
-    let trainings = frameworks * arguments.sizes.len() * arguments.seeds.len();
-    let bar = ProgressBar::new(trainings as u64 * u64::from(arguments.epochs));
-    Ok(bar.with_style(ProgressStyle::with_template("{bar:40} {eta} left, {msg}")?))
-}
-
 /// What all trainings have in common.
-struct Comparison {
+struct Study<'a> {
+    arguments: &'a Arguments,
+    threads: usize,
     training: Images,
     test: Images,
-    epochs: u32,
     bar: ProgressBar,
 }
 
-impl Comparison {
-    fn train<M: Model>(
-        &self,
-        hidden: usize,
-        seed: u64,
-        new: fn([Layer; 2]) -> Result<M>,
-    ) -> Result<()> {
+impl Study<'_> {
+    fn new(arguments: &Arguments, threads: usize) -> Result<Study<'_>> {
+        let (training, test) = match &arguments.data {
+            Some(directory) => idx::read(directory)?,
+            None => {
+                let (training, test) = digits::read()?.split(0);
+                (training.shifted(), test)
+            }
+        };
+        // Not seen where standard error is no terminal.
+        let bar = ProgressBar::no_length()
+            .with_style(ProgressStyle::with_template("{bar:40} {eta} left, {msg}")?);
+        let study = Study { arguments, threads, training, test, bar };
+        study.bar.set_length(study.count() as u64 * u64::from(arguments.epochs));
+        Ok(study)
+    }
+
+    /// The number of trainings.
+    fn count(&self) -> usize {
+        let Arguments { framework, sizes, seeds, .. } = self.arguments;
+        framework.frameworks().len() * sizes.len() * seeds.len()
+    }
+
+    /// What is going to happen, in words.
+    fn plan(&self) -> String {
+        let Arguments { framework, sizes, seeds, epochs, .. } = self.arguments;
+        format!(
+            "{} trainings ({} sizes × {} seeds, in {}) of {epochs} epochs of {} images, each on {} thread(s)",
+            self.count(),
+            sizes.len(),
+            seeds.len(),
+            framework.frameworks().join(" and "),
+            self.training.len(),
+            self.threads,
+        )
+    }
+
+    /// Trains every size from every seed, with one meter.
+    fn trainings<M: Model>(&self) -> Result<Vec<Summary>> {
+        let Arguments { sizes, seeds, out, .. } = self.arguments;
+        let meter = M::meter(out)?;
+        let cells = sizes.iter().flat_map(|&hidden| seeds.iter().map(move |&seed| (hidden, seed)));
+        cells.map(|(hidden, seed)| self.train::<M>(&meter, hidden.get(), seed)).collect()
+    }
+
+    fn train<M: Model>(&self, meter: &Meter, hidden: usize, seed: u64) -> Result<Summary> {
         let shape =
             Perceptron { inputs: self.training.size(), hidden, classes: self.training.classes() };
-        let mut model = new(shape.layers(seed))?;
-        let name = format!("{}-{hidden}-seed-{seed}", M::FRAMEWORK);
-        self.bar.set_message(name.clone());
-        for epoch in 1..=self.epochs {
+        let mut model = M::new(shape.layers(seed))?;
+        let name = format!("{}-mlp-{hidden}", M::FRAMEWORK);
+        self.bar.set_message(format!("{name} from seed {seed}"));
+        let run = meter
+            .run(name)
+            .parameters(shape.parameters() as u64)
+            .note("data", self.arguments.data.as_deref().unwrap_or(Path::new("digits")).display())
+            .note("seed", seed)
+            .note("epochs", self.arguments.epochs)
+            .note("batch", BATCH)
+            .note("threads", self.threads)
+            .start()?;
+        for epoch in run.epochs(1..=self.arguments.epochs) {
             let mut loss = 0.0;
-            for batch in self.training.batches(BATCH, seed << 32 | u64::from(epoch)) {
+            for batch in run.steps(self.training.batches(BATCH, seed << 32 | u64::from(epoch))) {
+                run.samples(batch.len() as u64);
                 let weight = batch.len() as f32 / self.training.len() as f32;
                 let before;
                 (model, before) = model.train(batch)?;
                 loss += weight * before;
             }
-            if epoch == self.epochs {
-                println!("{name}: loss {loss:.3}, accuracy {:.3}", model.accuracy(&self.test)?);
-            }
+            run.metric("loss", loss.into());
             self.bar.inc(1);
         }
-        Ok(())
+        let evaluation = run.phase("evaluate");
+        let accuracy = model.accuracy(&self.test)?;
+        evaluation.end();
+        run.metric("accuracy", accuracy);
+        Ok(run.finish()?)
     }
 }
 
 /// A perceptron in one of the frameworks, with its optimizer.
 trait Model: Sized {
     const FRAMEWORK: &str;
+
+    /// A meter for the device that this framework trains on; its runs go into `log_directory`.
+    fn meter(log_directory: &Path) -> ergometer::Result<Meter>;
+
+    /// A model that begins with these weights.
+    fn new(layers: [Layer; 2]) -> Result<Self>;
 
     /// This model after one step, and its mean cross entropy before.
     fn train(self, batch: Batch) -> Result<(Self, f32)>;
@@ -157,22 +206,7 @@ struct InCandle {
 }
 
 impl InCandle {
-    fn new(layers: [Layer; 2]) -> Result<Self> {
-        let device = &candle_core::Device::Cpu;
-        let variables = |layer: &Layer| -> candle_core::Result<[Var; 2]> {
-            let weights = Var::from_slice(&layer.weights, (layer.inputs, layer.outputs), device)?;
-            Ok([weights, Var::from_slice(&layer.biases, layer.outputs, device)?])
-        };
-        let (hidden, last) = (variables(&layers[0])?, variables(&layers[1])?);
-        let (eps, weight_decay) = (EPSILON.into(), WEIGHT_DECAY.into());
-        let settings =
-            ParamsAdamW { lr: LEARNING_RATE, beta1: 0.9, beta2: 0.999, eps, weight_decay };
-        Ok(InCandle {
-            optimizer: AdamW::new([&hidden[..], &last].concat(), settings)?,
-            hidden,
-            last,
-        })
-    }
+    const DEVICE: candle_core::Device = candle_core::Device::Cpu;
 
     /// The scores of each class, and the true classes.
     fn forward(&self, batch: Batch) -> Result<(candle_core::Tensor, candle_core::Tensor)> {
@@ -187,6 +221,24 @@ impl InCandle {
 
 impl Model for InCandle {
     const FRAMEWORK: &str = "candle";
+
+    fn meter(log_directory: &Path) -> ergometer::Result<Meter> {
+        ergometer_candle::builder(&Self::DEVICE)?.log_directory(log_directory).build()
+    }
+
+    fn new(layers: [Layer; 2]) -> Result<Self> {
+        let device = &Self::DEVICE;
+        let variables = |layer: &Layer| -> candle_core::Result<[Var; 2]> {
+            let weights = Var::from_slice(&layer.weights, (layer.inputs, layer.outputs), device)?;
+            Ok([weights, Var::from_slice(&layer.biases, layer.outputs, device)?])
+        };
+        let (hidden, last) = (variables(&layers[0])?, variables(&layers[1])?);
+        let (eps, weight_decay) = (EPSILON.into(), WEIGHT_DECAY.into());
+        let settings =
+            ParamsAdamW { lr: LEARNING_RATE, beta1: 0.9, beta2: 0.999, eps, weight_decay };
+        let optimizer = AdamW::new([&hidden[..], &last].concat(), settings)?;
+        Ok(InCandle { hidden, last, optimizer })
+    }
 
     fn train(mut self, batch: Batch) -> Result<(Self, f32)> {
         let (scores, labels) = self.forward(batch)?;
@@ -214,23 +266,6 @@ struct Layers {
     last: Linear,
 }
 
-impl InBurn {
-    fn new(layers: [Layer; 2]) -> Result<Self> {
-        let device = burn::tensor::Device::flex().autodiff();
-        let [hidden, last] = layers.map(|layer| Linear {
-            weight: Param::from_data(
-                TensorData::new(layer.weights, [layer.inputs, layer.outputs]),
-                &device,
-            ),
-            bias: Some(Param::from_data(TensorData::new(layer.biases, [layer.outputs]), &device)),
-        });
-        let optimizer =
-            AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(WEIGHT_DECAY).init();
-        let loss = CrossEntropyLossConfig::new().init(&device);
-        Ok(InBurn { layers: Layers { hidden, last }, loss, optimizer, device })
-    }
-}
-
 impl Layers {
     /// The scores of each class, and the true classes.
     fn forward(
@@ -248,6 +283,26 @@ impl Layers {
 
 impl Model for InBurn {
     const FRAMEWORK: &str = "burn";
+
+    fn meter(log_directory: &Path) -> ergometer::Result<Meter> {
+        let device = burn::tensor::Device::flex();
+        ergometer_burn::builder(&device)?.log_directory(log_directory).build()
+    }
+
+    fn new(layers: [Layer; 2]) -> Result<Self> {
+        let device = burn::tensor::Device::flex().autodiff();
+        let [hidden, last] = layers.map(|layer| Linear {
+            weight: Param::from_data(
+                TensorData::new(layer.weights, [layer.inputs, layer.outputs]),
+                &device,
+            ),
+            bias: Some(Param::from_data(TensorData::new(layer.biases, [layer.outputs]), &device)),
+        });
+        let optimizer =
+            AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(WEIGHT_DECAY).init();
+        let loss = CrossEntropyLossConfig::new().init(&device);
+        Ok(InBurn { layers: Layers { hidden, last }, loss, optimizer, device })
+    }
 
     fn train(mut self, batch: Batch) -> Result<(Self, f32)> {
         let (scores, labels) = self.layers.forward(batch, &self.device);

@@ -5,6 +5,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that reports on its terminal")]
 
+use ergometer::Meter;
 use ergometer_examples::digits;
 use ergometer_examples::images::{Batch, Images};
 
@@ -16,14 +17,19 @@ const CLASSES: usize = 10;
 fn main() -> ergometer_examples::Result<()> {
     let (training, test) = digits::read()?.split(1);
     let mut model = Regression::new(training.size());
-    for epoch in 1..=EPOCHS {
+
+    let meter = Meter::detect()?;
+    let run = meter.run("regression").parameters(model.parameters()).start()?;
+    for epoch in run.epochs(1..=EPOCHS) {
         let mut loss = 0.0;
         let batches = training.batches(BATCH, epoch);
-        for batch in &batches {
+        for batch in run.steps(&batches) {
             loss += model.train(batch) / batches.len() as f32;
         }
-        println!("epoch {epoch:2}: loss {loss:.3}, accuracy {:.3}", model.accuracy(&test));
+        run.metric("loss", loss.into());
+        run.metric("accuracy", model.accuracy(&test));
     }
+    println!("{}", run.finish()?);
     Ok(())
 }
 
@@ -36,6 +42,10 @@ struct Regression {
 impl Regression {
     fn new(pixels: usize) -> Self {
         Regression { weights: vec![vec![0.0; features(&vec![0.0; pixels]).len()]; CLASSES] }
+    }
+
+    fn parameters(&self) -> u64 {
+        self.weights.iter().map(|weights| weights.len() as u64).sum()
     }
 
     /// One step of gradient descent; gives the mean cross entropy before it.

@@ -54,7 +54,7 @@ fn steps_follow_each_other_without_a_gap() {
     let run = meter.run("contiguous").start().unwrap();
     let slow = (0..10).inspect(|_| lab.pass(5));
     for _epoch in run.epochs([7]) {
-        for _batch in run.steps(slow.clone()) {
+        for _batch in run.steps(slow.clone()).data_time() {
             lab.pass(20);
         }
     }

@@ -1,4 +1,4 @@
-//! What the example programs share: real data, seeds, and the table of `compare_sizes`.
+//! What the example programs share: real data, first weights, and the number of threads.
 //!
 //! Nothing here knows the meter: the programs themselves show how it is put into a training.
 

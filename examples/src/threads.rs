@@ -1,25 +1,53 @@
 //! How many threads a framework computes with.
 
+use std::env;
+use std::process::Command;
+
 use crate::Result;
 
-/// Does `work` with `RAYON_NUM_THREADS` threads, or with one where that is not set, and tells it the number.
+/// What both frameworks look at: burn's CPU backend through rayon, candle for its matrices and for its own pool.
+const VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// The number of threads that candle and burn compute with: what `RAYON_NUM_THREADS` says, and one where it is not set.
 ///
-/// Both candle and burn's CPU backend compute in the rayon pool that the caller is in. Matrices of some thousand numbers
-/// are multiplied before a second thread is awake, and a pool that waits by spinning takes energy for nothing; so
-/// programs with small models say how many threads they use instead of leaving it to the machine.
+/// The frameworks read the variable themselves and candle heeds nothing else, not even the rayon pool that it is called
+/// in; so where it is not set, the program starts over with it, and this function does not return. Left to themselves
+/// the frameworks take a thread for each core; those wait by spinning, which takes energy, and models as small as the
+/// ones here are done before a second thread is awake.
 ///
 /// # Errors
 ///
-/// If the variable is not a number above 0, or the threads cannot be started.
-pub fn compute<T: Send>(work: impl FnOnce(usize) -> T + Send) -> Result<T> {
-    let threads = match std::env::var("RAYON_NUM_THREADS") {
-        Ok(text) => match text.parse() {
-            Ok(threads) if threads > 0 => threads,
-            _ => return Err(format!("RAYON_NUM_THREADS is `{text}`, not a number above 0").into()),
-        },
-        Err(_) => 1,
-    };
-    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| work(threads)))
+/// If the variable is not a number above 0, or the program cannot be started over.
+pub fn settle() -> Result<usize> {
+    match env::var(VARIABLE) {
+        Ok(text) => parse(&text),
+        Err(_) => {
+            let mut again = Command::new(env::current_exe()?);
+            again.args(env::args_os().skip(1)).env(VARIABLE, "1");
+            replace(again)
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(threads) if threads > 0 => Ok(threads),
+        _ => Err(format!("{VARIABLE} is `{text}`, not a number above 0").into()),
+    }
+}
+
+/// Becomes `program`, and comes back only if it cannot.
+#[cfg(unix)]
+fn replace<T>(mut program: Command) -> Result<T> {
+    use std::os::unix::process::CommandExt;
+
+    Err(program.exec().into())
+}
+
+/// Runs `program` and exits as it does.
+#[cfg(not(unix))]
+fn replace<T>(mut program: Command) -> Result<T> {
+    std::process::exit(program.status()?.code().unwrap_or(1))
 }
 
 #[cfg(test)]
@@ -27,8 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_runs_in_a_pool_of_the_said_size() {
-        let (said, found) = compute(|threads| (threads, rayon::current_num_threads())).unwrap();
-        assert_eq!(said, found);
+    fn a_number_of_threads_is_above_zero() {
+        assert_eq!(parse("2").unwrap(), 2);
+        for text in ["0", "-1", "two", ""] {
+            let told = parse(text).unwrap_err().to_string();
+            assert_eq!(told, format!("RAYON_NUM_THREADS is `{text}`, not a number above 0"));
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{FAILURE, Sources, write_json};
 #[derive(Args, Debug)]
 #[command(after_long_help = FIELDS)]
 pub(crate) struct Doctor {
-    /// Give an object, whose fields are listed below.
+    /// Give an object; `--help` lists its fields.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -90,7 +90,10 @@ impl Sources {
                 Ok(model) => {
                     sensors.push(Finding { used, specification: model.specification().clone() });
                 }
-                Err(error) => found.absent.push(Absence { source: source.to_owned(), error }),
+                Err(error) => {
+                    let error = error.cure("say where procfs is: `--procfs DIR`");
+                    found.absent.push(Absence { source: source.to_owned(), error });
+                }
             }
         }
         let absent = found.absent.iter().map(Lack::of).collect();

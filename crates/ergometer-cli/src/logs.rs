@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ergometer::{Error, RunLog, Summary};
+use ergometer::{Error, Result, RunLog, Summary};
 
 use crate::complain;
 
@@ -26,45 +26,50 @@ pub(crate) struct Read {
 impl Runs {
     /// Reads all there is to read, and complains about the rest.
     pub(crate) fn read(&self, err: &mut dyn Write) -> Read {
-        let mut read = Read { summaries: Vec::new(), whole: true };
+        let (mut summaries, mut faults) = (Vec::new(), Vec::new());
         for path in &self.runs {
-            let summaries = directories(path).and_then(|directories| {
-                if directories.is_empty() {
-                    return Err(Error::absent(format!("there is no run in `{}`", path.display()))
-                        .cure("give directories that hold run.json, or the directory that they are in"));
-                }
-                Ok(directories)
-            });
-            let mut failed = |error: &Error| {
-                read.whole = false;
-                complain(err, error);
-            };
-            for directory in summaries.unwrap_or_else(|error| {
-                failed(&error);
+            let directories = directories(path).unwrap_or_else(|error| {
+                faults.push(error);
                 Vec::new()
-            }) {
+            });
+            for directory in directories {
                 match RunLog::open(directory).and_then(|log| Summary::read(&log)) {
                     Ok((summary, bad)) => {
-                        bad.iter().for_each(&mut failed);
-                        read.summaries.push(summary);
+                        summaries.push(summary);
+                        faults.extend(bad.into_iter().map(cured));
                     }
-                    Err(error) => failed(&error),
+                    Err(error) => faults.push(error),
                 }
             }
         }
-        read
+        for fault in &faults {
+            complain(err, fault);
+        }
+        Read { summaries, whole: faults.is_empty() }
     }
 }
 
 /// The run directories in `path`, by name and so by age; or the one that it is.
-fn directories(path: &Path) -> ergometer::Result<Vec<PathBuf>> {
-    let is_run = |path: &Path| path.join("run.json").exists();
-    if is_run(path) {
+fn directories(path: &Path) -> Result<Vec<PathBuf>> {
+    let is_run = |path: &PathBuf| path.join("run.json").exists();
+    if is_run(&path.to_owned()) {
         return Ok(vec![path.to_owned()]);
     }
     let entries = path.read_dir().map_err(|cause| Error::file("read", path, cause))?;
-    let mut directories: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_run(path)).collect();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut directories: Vec<_> = paths.filter(is_run).collect();
     directories.sort();
+    if directories.is_empty() {
+        return Err(Error::absent(format!("there is no run in `{}`", path.display()))
+            .cure("give directories that hold run.json, or the directory that they are in"));
+    }
     Ok(directories)
+}
+
+/// A bad line's error with what can be done about it.
+fn cured(error: Error) -> Error {
+    match error.remedy() {
+        Some(_) => error,
+        None => error.cure("the other lines are read; remove this one to be rid of the message"),
+    }
 }

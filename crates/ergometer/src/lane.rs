@@ -4,6 +4,7 @@
 //! orders threads that share one lane and is held for nothing but the push. It allocates nothing and does no IO.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,8 +49,8 @@ pub trait DeviceClock: Send + Sync {
 pub(crate) struct Mark {
     pub(crate) at: Timestamp,
     pub(crate) what: What,
-    /// The boundary's number where the device tells its true time later.
-    pub(crate) deferred: Option<u64>,
+    /// The boundary's number where the device tells its true time later. Small, as marks are: 48 bytes.
+    pub(crate) deferred: Option<NonZeroU32>,
 }
 
 /// What happened at a mark.
@@ -64,12 +65,17 @@ pub(crate) enum What {
         status: Status,
         waited: u64,
     },
-    /// One window closes and the next of its kind opens, in the same moment.
-    Next {
+    /// One step closes and the next opens, in the same moment.
+    NextStep {
         closes: u64,
         waited: u64,
         id: u64,
-        opens: Opens,
+    },
+    /// One epoch closes and the next opens, in the same moment.
+    NextEpoch {
+        closes: u64,
+        id: u64,
+        number: u64,
     },
     /// A window that was opened and then turned out to have nothing in it.
     Cancel {
@@ -101,8 +107,8 @@ pub(crate) enum Opens {
     Phase(u32),
 }
 
-/// Marks that a ring holds: 0.8 MB, and a second of steps of 60 µs should the recorder be kept from running.
-const RING: usize = 16_384;
+/// Marks that a ring holds: 0.4 MB, and half a second of steps of 60 µs should the recorder be kept from running.
+const RING: usize = 8_192;
 
 /// What the lanes of a run share.
 pub(crate) struct Course {
@@ -198,7 +204,7 @@ struct Ring {
     /// Step boundaries so far, for `sync_every`.
     steps: u64,
     /// Boundaries so far whose time the device tells.
-    boundaries: u64,
+    boundaries: NonZeroU32,
 }
 
 /// A window that was opened by hand and is to be closed by hand.
@@ -207,7 +213,12 @@ pub struct Opened(pub(crate) u64);
 
 impl Lane {
     pub(crate) fn new(course: Arc<Course>) -> Self {
-        let (producer, consumer) = RingBuffer::new(RING);
+        let (mut producer, mut consumer) = RingBuffer::new(RING);
+        // Memory that was never touched costs a page fault at its first use, which is not to be a step's.
+        let nothing =
+            Mark { at: Timestamp::default(), what: What::Cancel { id: 0 }, deferred: None };
+        while producer.push(nothing).is_ok() {}
+        while consumer.pop().is_ok() {}
         course.rings.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
         Lane {
             course,
@@ -216,7 +227,7 @@ impl Lane {
                 windows: 0,
                 marks: 0,
                 steps: 0,
-                boundaries: 0,
+                boundaries: NonZeroU32::MIN,
             })),
         }
     }
@@ -302,22 +313,27 @@ impl Lane {
         self.course.stopped.load(Ordering::Relaxed)
     }
 
-    /// Closes one window and opens the next of its kind in the same moment; gives the moment too.
+    /// Closes a step and opens the next in the same moment; gives the moment too.
     #[inline]
-    pub(crate) fn next(&self, closes: Opened, waited: u64, opens: Opens) -> (Opened, Timestamp) {
+    pub(crate) fn next_step(&self, closes: Opened, waited: u64) -> (Opened, Timestamp) {
         let mut opened = Opened(0);
-        let next = |ring: &mut Ring| {
+        self.sync_if_due();
+        let at = self.mark_step(|ring| {
             opened = Opened(ring.next_window());
-            What::Next { closes: closes.0, waited, id: opened.0, opens }
-        };
-        let at = if opens == Opens::Step {
-            self.sync_if_due();
-            self.mark_step(next)
-        } else {
-            self.course.fence();
-            self.mark(next)
-        };
+            What::NextStep { closes: closes.0, waited, id: opened.0 }
+        });
         (opened, at)
+    }
+
+    /// Closes an epoch and opens the next in the same moment.
+    pub(crate) fn next_epoch(&self, closes: Opened, number: u64) -> Opened {
+        let mut opened = Opened(0);
+        self.course.fence();
+        self.mark(|ring| {
+            opened = Opened(ring.next_window());
+            What::NextEpoch { closes: closes.0, id: opened.0, number }
+        });
+        opened
     }
 
     /// Opens a window; gives the moment too.
@@ -383,9 +399,10 @@ impl Lane {
         let mut ring = self.lock();
         let at = self.course.clock.now();
         let what = what(&mut ring);
-        ring.boundaries += 1;
+        // Numbered from 1, over and over: never so many wait that two have the same number.
+        ring.boundaries = ring.boundaries.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let boundary = ring.boundaries;
-        device.mark(boundary);
+        device.mark(boundary.get().into());
         self.put(&mut ring, Mark { at, what, deferred: Some(boundary) });
         device.passed(&mut |boundary, at| {
             self.put(&mut ring, Mark { at, what: What::Passed { boundary }, deferred: None });

@@ -20,15 +20,16 @@ impl Lane {
 
     /// Goes through `items` with a step around each turn of the loop.
     ///
-    /// A step begins when its item is asked for and ends when the next one is, so steps follow each other without a gap,
-    /// and the time that an item took to come is known apart. It has to be the outermost adaptor:
-    /// `run.steps(batches.enumerate())`. Costs two clock reads and a push each turn; allocates nothing.
+    /// A step begins when its item is asked for and ends when the next one is, so steps follow each other without a gap.
+    /// It has to be the outermost adaptor: `run.steps(batches.enumerate())`. Costs one clock read and a push each turn;
+    /// allocates nothing.
     pub fn steps<I: IntoIterator>(&self, items: I) -> Steps<'_, I::IntoIter> {
         Steps {
             lane: self,
             items: items.into_iter(),
             open: None,
             every: 1,
+            timed: false,
             taken: 0,
             waited: 0,
             samples: 0,
@@ -110,10 +111,10 @@ where
         };
         self.turn += 1;
         // A number that is none, such as -1, leaves the count of turns.
-        let opens = Opens::Epoch(item.try_into().unwrap_or(self.turn));
+        let number = item.try_into().unwrap_or(self.turn);
         self.open = Some(match self.open {
-            Some(open) => self.lane.next(open, 0, opens).0,
-            None => self.lane.open(opens).0,
+            Some(open) => self.lane.next_epoch(open, number),
+            None => self.lane.open_epoch(number),
         });
         Some(item)
     }
@@ -143,6 +144,8 @@ pub struct Steps<'a, I> {
     items: I,
     open: Option<Opened>,
     every: u64,
+    /// Whether to note how long items take to come.
+    timed: bool,
     /// Items taken into the open step.
     taken: u64,
     /// How long the open step's items took to come.
@@ -156,6 +159,14 @@ impl<I> Steps<'_, I> {
     #[must_use]
     pub fn every(mut self, items: u64) -> Self {
         self.every = items.max(1);
+        self
+    }
+
+    /// Notes on each step how long its items took to come: the time that the training waited for its data. Costs one more
+    /// clock read each turn.
+    #[must_use]
+    pub fn data_time(mut self) -> Self {
+        self.timed = true;
         self
     }
 
@@ -183,9 +194,10 @@ impl<I> Steps<'_, I> {
     #[inline]
     fn boundary(&mut self) -> Timestamp {
         match self.open {
-            Some(_) if self.taken < self.every => self.lane.course.clock.now(),
+            Some(_) if self.taken < self.every && self.timed => self.lane.course.clock.now(),
+            Some(_) if self.taken < self.every => Timestamp::default(),
             Some(open) => {
-                let (opened, at) = self.lane.next(open, self.waited, Opens::Step);
+                let (opened, at) = self.lane.next_step(open, self.waited);
                 (self.open, self.taken, self.waited) = (Some(opened), 0, 0);
                 at
             }
@@ -220,7 +232,9 @@ impl<I: Iterator> Iterator for Steps<'_, I> {
             return None;
         };
         self.taken += 1;
-        self.waited += self.lane.course.clock.now().as_nanos().saturating_sub(asked.as_nanos());
+        if self.timed {
+            self.waited += self.lane.course.clock.now().as_nanos().saturating_sub(asked.as_nanos());
+        }
         if self.samples | self.tokens > 0 {
             self.lane.amount(self.samples, self.tokens);
         }

@@ -15,7 +15,8 @@ fn an_error_in_the_loop_drops_its_step_and_its_epoch() {
         let mut optimizer = gym.optimizer();
         for _epoch in gym.run.epochs(1..=3) {
             for (index, good) in gym.run.steps(gym.batches(9).enumerate()) {
-                gym.train(&mut optimizer, if index == 4 { &batch(5) } else { &good })?;
+                let batch = if index == 4 { batch(5) } else { good };
+                gym.train(&mut optimizer, &batch)?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::gym::Log;
 
-type AnyResult<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 struct Args {
     epochs: usize,

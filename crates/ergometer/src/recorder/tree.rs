@@ -89,7 +89,7 @@ impl Branch {
     pub(super) fn passed(&mut self, boundary: u64, at: Timestamp) {
         let mut after = Timestamp::default();
         for mark in &mut self.queue {
-            if mark.deferred == Some(boundary) {
+            if mark.deferred.is_some_and(|number| u64::from(number.get()) == boundary) {
                 // The device cannot be ahead of the host that asked, nor pass marks out of order.
                 mark.at = at.max(after);
                 mark.deferred = None;
@@ -111,9 +111,13 @@ impl Branch {
             (What::Close { id, status, waited }, Some(at)) => {
                 self.close(recording, id, status, waited, &at);
             }
-            (What::Next { closes, waited, id, opens }, Some(at)) => {
+            (What::NextStep { closes, waited, id }, Some(at)) => {
                 self.close(recording, closes, Status::Complete, waited, &at);
-                self.open(recording, id, opens, at);
+                self.open_step(id, at);
+            }
+            (What::NextEpoch { closes, id, number }, Some(at)) => {
+                self.close(recording, closes, Status::Complete, 0, &at);
+                self.open(recording, id, Opens::Epoch(number), at);
             }
             (What::Tick { id }, Some(at)) => self.tick(recording, id, at),
             (What::Metric { name, value }, _) => {
