@@ -37,10 +37,12 @@ fn main() -> ergometer_examples::Result<()> {
     device.seed(1);
     let (training, test) = digits::read()?.split(1);
     let (training, test) = (loader(&training), loader(&test));
-    let model = Model::new(&device.autodiff());
+    let device = device.autodiff();
+    let model = Model::new(&device);
 
     let run = ergometer_burn::meter(&device)?.run("burn-cnn").start()?;
-    let training = SupervisedTraining::new(run.path().join("burn"), run.train(training), run.valid(test))
+    let logs = run.path().join("burn");
+    let training = SupervisedTraining::new(logs, run.train(training), run.valid(test))
         .metrics((LossMetric::new(), AccuracyMetric::new()))
         .with_energy(&run)
         .num_epochs(EPOCHS)

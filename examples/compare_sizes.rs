@@ -39,7 +39,12 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "both")]
     framework: Choice,
     /// The widths of the hidden layer.
-    #[arg(long, value_delimiter = ',', default_value = "64,128,192,256,384", value_name = "WIDTH,…")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "64,128,192,256,384",
+        value_name = "WIDTH,…"
+    )]
     sizes: Vec<NonZeroUsize>,
     /// The seeds of each size: they decide the first weights and the order of the images.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_name = "SEED,…")]
