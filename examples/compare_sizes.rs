@@ -133,14 +133,18 @@ impl Study<'_> {
     /// What is going to happen, in words.
     fn plan(&self) -> String {
         let Arguments { framework, sizes, seeds, epochs, .. } = self.arguments;
+        let of = |number: usize, what: &str| {
+            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+        };
         format!(
-            "{} trainings ({} sizes × {} seeds, in {}) of {epochs} epochs of {} images, each on {} thread(s)",
-            self.count(),
-            sizes.len(),
-            seeds.len(),
+            "{} in {}: {} × {}, {} of {} each, on {}",
+            of(self.count(), "training"),
             framework.frameworks().join(" and "),
-            self.training.len(),
-            self.threads,
+            of(sizes.len(), "size"),
+            of(seeds.len(), "seed"),
+            of(*epochs as usize, "epoch"),
+            of(self.training.len(), "image"),
+            of(self.threads, "thread"),
         )
     }
 

@@ -40,7 +40,10 @@ fn allocations(work: impl FnOnce()) -> usize {
 #[test]
 fn a_step_boundary_allocates_nothing() {
     let logs = tempfile::tempdir().unwrap();
-    let cpu = Fake::counter(Domain::new(Hardware::Cpu, "0", "fake"), Load::Constant(Power::from_watts(50.0)));
+    let cpu = Fake::counter(
+        Domain::new(Hardware::Cpu, "0", "fake"),
+        Load::Constant(Power::from_watts(50.0)),
+    );
     let meter = Meter::builder().sensor(cpu).log_directory(logs.path()).build().unwrap();
     let run = meter.run("allocations").start().unwrap();
     // The counter counts, or this test could not fail.

@@ -91,14 +91,16 @@ pub(crate) fn of(windows: &[Record], kind: Kind) -> Vec<&Record> {
 
 /// Validates every line of every rank against `docs/log.schema.json`.
 pub(crate) fn check_schema(run: &Path) {
-    let schema: serde_json::Value = serde_json::from_str(include_str!("../docs/log.schema.json")).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../docs/log.schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     for entry in std::fs::read_dir(run).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "jsonl") {
             for line in std::fs::read_to_string(&path).unwrap().lines() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap();
-                let faults: Vec<_> = validator.iter_errors(&line).map(|fault| fault.to_string()).collect();
+                let faults: Vec<_> =
+                    validator.iter_errors(&line).map(|fault| fault.to_string()).collect();
                 assert!(faults.is_empty(), "{line}: {faults:?}");
             }
         }
@@ -124,8 +126,12 @@ pub(crate) fn check_sums(windows: &[Record]) {
     if let Some(end) = windows.iter().rev().find(|record| record.kind == Kind::End) {
         let epochs = sum(&|record| record.kind == Kind::Epoch);
         assert_eq!(epochs + end.remainder.unwrap(), end.energy.unwrap(), "the run");
-        let domains: Energy =
-            end.domains.values().filter(|share| share.in_total).filter_map(|share| share.energy).sum();
+        let domains: Energy = end
+            .domains
+            .values()
+            .filter(|share| share.in_total)
+            .filter_map(|share| share.energy)
+            .sum();
         assert_eq!(domains, end.energy.unwrap(), "the domains of the run");
     }
 }

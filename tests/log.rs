@@ -38,7 +38,10 @@ fn a_torn_last_line_is_not_a_line() {
     run.finish().unwrap();
     let whole = lines(&path);
     append(&path, r#"{"kind":"step","run_id":"#);
-    assert_eq!(RunLog::open(&path).unwrap().lines().unwrap().map(Result::unwrap).collect::<Vec<_>>(), whole);
+    assert_eq!(
+        RunLog::open(&path).unwrap().lines().unwrap().map(Result::unwrap).collect::<Vec<_>>(),
+        whole
+    );
 }
 
 #[test]
@@ -56,11 +59,14 @@ fn every_other_bad_line_is_named_by_file_and_number() {
     bad.insert(5, r#"{"kind":"run","version":99}"#);
     bad.insert(6, "");
     fs::write(log_of(&path), bad.join("\n") + "\n").unwrap();
-    let (good, faults): (Vec<_>, Vec<_>) = RunLog::open(&path).unwrap().lines().unwrap().partition(Result::is_ok);
+    let (good, faults): (Vec<_>, Vec<_>) =
+        RunLog::open(&path).unwrap().lines().unwrap().partition(Result::is_ok);
     assert_eq!(good.len(), count);
     let faults: Vec<_> = faults.into_iter().map(|fault| fault.unwrap_err().to_string()).collect();
     assert_eq!(faults.len(), 3, "{faults:?}");
-    for (fault, says) in faults.iter().zip(["line 3: expected", "line 5: unknown kind `dance`", "line 6: "]) {
+    for (fault, says) in
+        faults.iter().zip(["line 3: expected", "line 5: unknown kind `dance`", "line 6: "])
+    {
         assert!(fault.contains("rank-00000.jsonl` ") && fault.contains(says), "{fault}");
     }
 }
@@ -93,15 +99,26 @@ fn a_resumed_run_goes_on_with_its_numbers_and_its_joules() {
     let windows = windows(&path);
     let steps: Vec<_> = of(&windows, Kind::Step).iter().map(|step| step.step.unwrap()).collect();
     assert_eq!(steps, (1..=20).collect::<Vec<_>>());
-    let epochs: Vec<_> = of(&windows, Kind::Epoch).iter().map(|epoch| (epoch.epoch.unwrap(), epoch.session)).collect();
+    let epochs: Vec<_> = of(&windows, Kind::Epoch)
+        .iter()
+        .map(|epoch| (epoch.epoch.unwrap(), epoch.session))
+        .collect();
     assert_eq!(epochs, [(1, 0), (2, 0), (3, 1), (4, 1)]);
     // Four epochs of half a second at 100 W; the pause between the sessions is nobody's.
-    assert!((summary.end.energy.unwrap().as_joules() - 200.0).abs() < 1.0, "{}", summary.estimate());
+    assert!(
+        (summary.end.energy.unwrap().as_joules() - 200.0).abs() < 1.0,
+        "{}",
+        summary.estimate()
+    );
     assert_eq!(summary.end.duration, Duration::from_secs(2));
     assert_eq!((summary.end.epochs, summary.end.steps), (Some(4), Some(20)));
     assert_eq!((summary.manifest.sessions, summary.manifest.parameters), (2, Some(7)));
     assert_eq!(summary.manifest.notes["seed"], "3");
-    assert!(lines(&path).iter().any(|line| matches!(line, Line::Event(event) if event.event == "resumed")));
+    assert!(
+        lines(&path)
+            .iter()
+            .any(|line| matches!(line, Line::Event(event) if event.event == "resumed"))
+    );
 }
 
 /// The process that `a_killed_run_…` kills: trains until then. Not a test of its own: it does nothing unless asked.
@@ -131,8 +148,8 @@ fn a_killed_run_loses_its_unsettled_tail_and_counts_nothing_twice() {
     let path = loop {
         assert!(Instant::now() < patience, "the child does not train");
         std::thread::sleep(Duration::from_millis(5));
-        let Ok(runs) = RunLog::all(logs.path()) else { continue };
-        let Some(run) = runs.first() else { continue };
+        let Ok(runs) = RunLog::find(logs.path()) else { continue };
+        let Ok(run) = RunLog::open(&runs[0]) else { continue };
         let steps = run.windows(Kind::Step).map_or(0, |steps| steps.len());
         if steps > 50 {
             break run.directory().to_owned();
@@ -166,19 +183,30 @@ fn a_killed_run_loses_its_unsettled_tail_and_counts_nothing_twice() {
     assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>());
     // What the first session had used at its last line, and the second session's own.
     let sessions = [0, 1].map(|session| -> Energy {
-        let last = windows.iter().rfind(|record| record.session == session && record.kind != Kind::End).unwrap();
+        let last = windows
+            .iter()
+            .rfind(|record| record.session == session && record.kind != Kind::End)
+            .unwrap();
         last.total
     });
     let own = windows.last().unwrap();
-    let truth = 100.0 * of(&windows, Kind::Epoch).iter().map(|epoch| epoch.duration.as_secs_f64()).sum::<f64>();
+    let truth = 100.0
+        * of(&windows, Kind::Epoch).iter().map(|epoch| epoch.duration.as_secs_f64()).sum::<f64>();
     assert!(sessions[0] < sessions[1] && sessions[1] <= own.total);
-    assert!((own.energy.unwrap().as_joules() - truth).abs() < 0.15 * truth, "{} against {truth} J", summary.estimate());
+    assert!(
+        (own.energy.unwrap().as_joules() - truth).abs() < 0.15 * truth,
+        "{} against {truth} J",
+        summary.estimate()
+    );
     let resumed = lines(&path).into_iter().find_map(|line| match line {
         Line::Event(event) if event.event == "resumed" => event.detail,
         _ => None,
     });
     let resumed = resumed.unwrap();
-    assert!(resumed.contains("torn last line of 29 bytes") && resumed.contains("not known"), "{resumed}");
+    assert!(
+        resumed.contains("torn last line of 29 bytes") && resumed.contains("not known"),
+        "{resumed}"
+    );
 }
 
 /// Collects what goes through `log`. Process-wide, because `log` is.
@@ -215,7 +243,8 @@ fn an_unwritable_directory_does_not_stop_the_training_and_is_said_at_the_end() {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
     let warnings = WARNINGS.0.lock().unwrap();
-    let ours: Vec<_> = warnings.iter().filter(|warning| warning.contains("not-a-directory")).collect();
+    let ours: Vec<_> =
+        warnings.iter().filter(|warning| warning.contains("not-a-directory")).collect();
     assert_eq!(ours.len(), 1, "{warnings:?}");
 }
 

@@ -88,11 +88,16 @@ fn a_run_on_two_packages_and_two_gpus_agrees_with_the_integrals() {
         .log_directory(logs.path())
         .build()
         .unwrap();
-    let domains: Vec<_> = meter.sensors().filter(|it| it.in_total).map(|it| it.domain.id.clone()).collect();
+    let domains: Vec<_> =
+        meter.sensors().filter(|it| it.in_total).map(|it| it.domain.id.clone()).collect();
     let expected = ["cpu:package-0", "cpu:package-1", "dram:package-0", "dram:package-1"];
     assert_eq!(domains.len(), 6, "{domains:?}");
-    assert!(expected.iter().all(|domain| domains.iter().any(|found| found == domain)), "{domains:?}");
-    let beside: Vec<_> = meter.sensors().filter(|it| !it.in_total).map(|it| it.domain.id.clone()).collect();
+    assert!(
+        expected.iter().all(|domain| domains.iter().any(|found| found == domain)),
+        "{domains:?}"
+    );
+    let beside: Vec<_> =
+        meter.sensors().filter(|it| !it.in_total).map(|it| it.domain.id.clone()).collect();
     assert_eq!(beside, ["node:psys"]);
 
     let run = meter.run("machine").start().unwrap();
@@ -113,7 +118,11 @@ fn a_run_on_two_packages_and_two_gpus_agrees_with_the_integrals() {
             "dram:package-0" => watts(8),
             "dram:package-1" => watts(6),
             "node:psys" => watts(150),
-            gpu => nvml.energy_between(usize::from(gpu.starts_with("gpu:GPU-00000002")), record.start, record.end),
+            gpu => nvml.energy_between(
+                usize::from(gpu.starts_with("gpu:GPU-00000002")),
+                record.start,
+                record.end,
+            ),
         }
     };
     // Errors in units of the standard uncertainty, of every energy of every window.
@@ -125,7 +134,9 @@ fn a_run_on_two_packages_and_two_gpus_agrees_with_the_integrals() {
             if share.in_total {
                 total += truth;
             }
-            let (Some(energy), Some(uncertainty)) = (share.energy, share.uncertainty) else { continue };
+            let (Some(energy), Some(uncertainty)) = (share.energy, share.uncertainty) else {
+                continue;
+            };
             pulls.push((energy - truth).as_joules().abs() / uncertainty.as_joules());
         }
         if let (Some(energy), Some(uncertainty)) = (record.energy, record.uncertainty) {
@@ -164,7 +175,10 @@ fn a_machine_without_gpu_and_rapl_gives_estimates_that_say_so() {
     let missing: Vec<_> = meter.unmeasured().iter().map(|it| it.source.clone()).collect();
     for source in ["nvml", "rapl"] {
         let absence = meter.unmeasured().iter().find(|it| it.source.contains(source));
-        assert!(absence.is_some_and(|it| it.error.remedy().is_some()), "{source} is missing in {missing:?}");
+        assert!(
+            absence.is_some_and(|it| it.error.remedy().is_some()),
+            "{source} is missing in {missing:?}"
+        );
     }
     let run = meter.run("estimated").start().unwrap();
     for _epoch in run.epochs(1..=2) {
@@ -180,7 +194,9 @@ fn a_machine_without_gpu_and_rapl_gives_estimates_that_say_so() {
         assert_eq!(record.quality, Quality::Estimated, "{record:?}");
         assert!(record.uncertainty.unwrap().as_joules() > 0.2 * record.energy.unwrap().as_joules());
     }
-    for line in summary.to_string().lines().filter(|line| line.contains('±') && !line.contains("U (k=2)")) {
+    for line in
+        summary.to_string().lines().filter(|line| line.contains('±') && !line.contains("U (k=2)"))
+    {
         assert!(line.contains("estimated"), "{line}");
     }
 }
@@ -189,10 +205,12 @@ fn a_machine_without_gpu_and_rapl_gives_estimates_that_say_so() {
 fn a_gpu_that_is_lost_and_returns_is_in_the_log_and_harms_no_other() {
     let logs = tempfile::tempdir().unwrap();
     let lost = Gpu { lost: Some((0.4, 0.8)), uuid: "GPU-lost".to_owned(), ..Gpu::default() };
-    let other = Gpu { uuid: "GPU-other".to_owned(), pci: "00000000:27:00.0".to_owned(), ..Gpu::default() };
+    let other =
+        Gpu { uuid: "GPU-other".to_owned(), pci: "00000000:27:00.0".to_owned(), ..Gpu::default() };
     let nvml = Nvml::of([lost, other]);
     let empty = tempfile::tempdir().unwrap();
-    let meter = Meter::builder().sysfs(empty.path()).nvml_library(nvml.path()).log_directory(logs.path());
+    let meter =
+        Meter::builder().sysfs(empty.path()).nvml_library(nvml.path()).log_directory(logs.path());
     let meter = meter.build().unwrap();
     let run = meter.run("lost").start().unwrap();
     for _epoch in run.epochs(1..=4) {
@@ -220,7 +238,10 @@ fn a_gpu_that_is_lost_and_returns_is_in_the_log_and_harms_no_other() {
 fn a_driver_that_hangs_while_training_holds_up_nobody() {
     let (logs, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hanging = Nvml::of([Gpu { hangs: Some((0.3, 30.0)), ..Gpu::default() }]);
-    let meter = Meter::builder().sysfs(empty.path()).nvml_library(hanging.path()).log_directory(logs.path());
+    let meter = Meter::builder()
+        .sysfs(empty.path())
+        .nvml_library(hanging.path())
+        .log_directory(logs.path());
     let meter = meter.build().unwrap();
     let run = meter.run("hangs").start().unwrap();
     let clock = Clock::system();
@@ -249,6 +270,7 @@ fn a_meter_of_this_machine_is_there_at_once() {
     };
     let shortest = (0..3).filter_map(|_| detect().ok()).min();
     // With an NVIDIA driver, its initialisation is in the time.
-    let driver = Meter::detect().is_ok_and(|meter| meter.sensors().any(|it| it.domain.id.starts_with("gpu:")));
+    let driver = Meter::detect()
+        .is_ok_and(|meter| meter.sensors().any(|it| it.domain.id.starts_with("gpu:")));
     assert!(driver || shortest.unwrap() < Duration::from_millis(20), "{shortest:?}");
 }

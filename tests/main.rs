@@ -1,9 +1,20 @@
 //! One test binary for everything that needs more than one module: linking once is faster than linking ten times.
 
-#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test that fails may panic, and its sizes are small")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a test that fails may panic, and its sizes are small"
+)]
 
 mod lab;
 mod stub;
+
+// The rules of the house.
+mod tidy;
+
+// What is made of logs, and the command.
+mod cli;
+mod comparison;
 
 // Whole machines.
 mod machine;

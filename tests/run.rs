@@ -65,7 +65,10 @@ fn steps_follow_each_other_without_a_gap() {
     assert_eq!(steps.len(), 10);
     for (step, next) in steps.iter().zip(&steps[1..]) {
         assert_eq!(step.end, next.start);
-        assert_eq!((step.duration, step.data), (Duration::from_millis(25), Some(Duration::from_millis(5))));
+        assert_eq!(
+            (step.duration, step.data),
+            (Duration::from_millis(25), Some(Duration::from_millis(5)))
+        );
     }
     let numbers: Vec<_> = steps.iter().map(|step| (step.epoch, step.step.unwrap())).collect();
     assert_eq!(numbers, (1..=10).map(|number| (Some(7), number)).collect::<Vec<_>>());
@@ -104,10 +107,12 @@ fn a_loop_left_early_closes_its_windows_and_says_so() {
     let path = run.path().to_owned();
     run.finish().unwrap();
     let windows = windows(&path);
-    let statuses: Vec<_> = of(&windows, Kind::Step).iter().map(|step| (step.step.unwrap(), step.status)).collect();
+    let statuses: Vec<_> =
+        of(&windows, Kind::Step).iter().map(|step| (step.step.unwrap(), step.status)).collect();
     let complete = |number| (number, Status::Complete);
     assert_eq!(statuses[..4], [complete(1), complete(2), complete(3), complete(4)]);
-    let rest = [(5, Status::Dropped), (6, Status::Panicked), (7, Status::Complete), (8, Status::Dropped)];
+    let rest =
+        [(5, Status::Dropped), (6, Status::Panicked), (7, Status::Complete), (8, Status::Dropped)];
     assert_eq!(statuses[4..], rest);
     assert_eq!(of(&windows, Kind::Epoch)[0].status, Status::Dropped);
     assert_eq!(of(&windows, Kind::End)[0].status, Status::Complete);
@@ -170,7 +175,10 @@ fn accumulated_items_make_one_step() {
     let path = run.path().to_owned();
     let summary = run.finish().unwrap();
     let windows = windows(&path);
-    let steps: Vec<_> = of(&windows, Kind::Step).iter().map(|step| (step.duration.as_millis(), step.tokens)).collect();
+    let steps: Vec<_> = of(&windows, Kind::Step)
+        .iter()
+        .map(|step| (step.duration.as_millis(), step.tokens))
+        .collect();
     assert_eq!(steps, [(30, Some(384)), (30, Some(384)), (10, Some(128))]);
     assert_eq!((summary.end.tokens, summary.end.steps), (Some(896), Some(3)));
 }
@@ -203,12 +211,14 @@ fn phases_nest_overlap_and_stand_apart_from_the_steps_of_an_epoch() {
     let windows = windows(&path);
     let epoch = of(&windows, Kind::Epoch)[0];
     let steps = of(&windows, Kind::Step);
-    let inside: Energy = steps.iter().filter(|step| step.epoch == Some(1)).filter_map(|step| step.energy).sum();
+    let inside: Energy =
+        steps.iter().filter(|step| step.epoch == Some(1)).filter_map(|step| step.energy).sum();
     assert_eq!(epoch.steps, Some(5));
     assert!((inside.as_joules() - 37.5).abs() < 0.5, "{inside}");
     assert_eq!(steps.iter().filter(|step| step.phase.as_deref() == Some("validate")).count(), 2);
     let phases = of(&windows, Kind::Phase);
-    let named = |name: &str| *phases.iter().find(|phase| phase.phase.as_deref() == Some(name)).unwrap();
+    let named =
+        |name: &str| *phases.iter().find(|phase| phase.phase.as_deref() == Some(name)).unwrap();
     assert_eq!(named("validate").duration, Duration::from_millis(260));
     assert_eq!(named("checkpoint").duration, Duration::from_millis(120));
     assert_eq!(named("checkpoint").parent, Some(named("validate").id));
@@ -240,8 +250,12 @@ fn each_thread_has_a_lane_of_its_own() {
     run.finish().unwrap();
     let windows = windows(&path);
     for lane in [1, 2] {
-        let steps: Vec<_> = of(&windows, Kind::Step).into_iter().filter(|step| step.lane == lane).collect();
-        assert_eq!(steps.iter().map(|step| step.step.unwrap()).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+        let steps: Vec<_> =
+            of(&windows, Kind::Step).into_iter().filter(|step| step.lane == lane).collect();
+        assert_eq!(
+            steps.iter().map(|step| step.step.unwrap()).collect::<Vec<_>>(),
+            (1..=100).collect::<Vec<_>>()
+        );
         for step in steps {
             let parent = windows.iter().find(|record| {
                 (record.lane, Some(record.id), record.kind) == (lane, step.parent, Kind::Epoch)
@@ -266,8 +280,14 @@ fn a_step_below_the_sensors_period_is_amortised_in_a_long_row_and_unresolved_in_
         run.finish().unwrap();
         let windows = windows(&path);
         let steps = of(&windows, Kind::Step);
-        assert!(steps.iter().all(|step| step.quality == steps[0].quality && step.intervals.unwrap() < 0.2));
-        assert!(steps.iter().all(|step| step.energy.is_some() == (step.quality == Quality::Amortised)));
+        assert!(
+            steps
+                .iter()
+                .all(|step| step.quality == steps[0].quality && step.intervals.unwrap() < 0.2)
+        );
+        assert!(
+            steps.iter().all(|step| step.energy.is_some() == (step.quality == Quality::Amortised))
+        );
         steps[0].quality
     };
     assert_eq!(quality(400), Quality::Amortised);
@@ -310,7 +330,10 @@ fn the_last_epoch_and_the_energy_so_far_can_be_asked_for_in_the_loop() {
         let so_far = run.energy();
         let truth = 100.0 * epoch as f64;
         let error = (so_far.energy.unwrap().as_joules() - truth).abs();
-        assert!(error <= 2.0 * so_far.uncertainty.unwrap().as_joules() + 0.1, "{so_far} against {truth}");
+        assert!(
+            error <= 2.0 * so_far.uncertainty.unwrap().as_joules() + 0.1,
+            "{so_far} against {truth}"
+        );
         if epoch > 1 {
             assert_eq!(run.last_epoch().unwrap().epoch, Some(epoch - 1));
         }
@@ -322,7 +345,11 @@ fn the_last_epoch_and_the_energy_so_far_can_be_asked_for_in_the_loop() {
 fn two_meters_and_two_runs_of_one_meter_do_not_disturb_each_other() {
     let lab = Lab::new();
     let (first, second) = (lab.meter([cpu(constant(100.0))]), lab.meter([cpu(constant(30.0))]));
-    let runs = [first.run("a").start().unwrap(), first.run("b").start().unwrap(), second.run("c").start().unwrap()];
+    let runs = [
+        first.run("a").start().unwrap(),
+        first.run("b").start().unwrap(),
+        second.run("c").start().unwrap(),
+    ];
     lab.pass(2_000);
     let totals = runs.map(|run| run.finish().unwrap().estimate().energy.unwrap().as_joules());
     for (total, truth) in totals.into_iter().zip([200.0, 200.0, 60.0]) {
@@ -344,7 +371,16 @@ fn the_table_shows_every_epoch_with_its_uncertainty_and_what_is_missing() {
     let path = run.path().to_owned();
     let summary = run.finish().unwrap();
     let text = summary.to_string();
-    for part in ["101,770 parameters", "epoch 1", "epoch 2", "±", "measured", "accuracy", "gpu:GPU-0", "not measured: power supply"] {
+    for part in [
+        "101,770 parameters",
+        "epoch 1",
+        "epoch 2",
+        "±",
+        "measured",
+        "accuracy",
+        "gpu:GPU-0",
+        "not measured: power supply",
+    ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let (read, faults) = Summary::read(&ergometer::RunLog::open(&path).unwrap()).unwrap();

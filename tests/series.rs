@@ -106,8 +106,12 @@ fn steps_far_shorter_than_the_period_have_no_bias() {
     }
     // The steps are the high part of each turn, which no counter of 100 ms can tell from the low part: their energy by
     // time is that of the mean power. Nothing is dropped and nothing counted twice.
-    let mean = load.between(start + millis(1_000), start + millis(61_000)).as_joules() * 24.0 / 30.0;
-    assert!((ours / mean - 1.0).abs() < 1e-3, "{ours} J against {mean} J by time ({truth} J in truth)");
+    let mean =
+        load.between(start + millis(1_000), start + millis(61_000)).as_joules() * 24.0 / 30.0;
+    assert!(
+        (ours / mean - 1.0).abs() < 1e-3,
+        "{ours} J against {mean} J by time ({truth} J in truth)"
+    );
 }
 
 #[test]
@@ -123,9 +127,13 @@ fn nothing_is_lost_over_a_wrap() {
 #[test]
 fn a_reset_is_not_a_wrap_and_the_window_says_that_it_is_partial() {
     let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
-    let sensor = cpu(constant(150.0)).wraps_after(Energy::from_joules(10_000.0)).resets_at(at(5_005));
+    let sensor =
+        cpu(constant(150.0)).wraps_after(Energy::from_joules(10_000.0)).resets_at(at(5_005));
     let (series, ..) = sampled(sensor, millis(10), millis(10_000));
-    let (around, before) = (series.between(at(4_000), at(6_000)).unwrap(), series.between(at(1_000), at(4_000)).unwrap());
+    let (around, before) = (
+        series.between(at(4_000), at(6_000)).unwrap(),
+        series.between(at(1_000), at(4_000)).unwrap(),
+    );
     assert!(!around.whole && before.whole);
     // The energy between two reads is lost, not ten kilojoules won.
     assert!((around.energy.as_joules() - 300.0).abs() < 3.0, "{}", around.energy);
@@ -134,10 +142,16 @@ fn a_reset_is_not_a_wrap_and_the_window_says_that_it_is_partial() {
 #[test]
 fn a_sensor_that_fails_for_a_while_leaves_its_energy_known_and_only_its_split_not() {
     let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
-    let load = Load::Steps(vec![(at(0), Power::from_watts(20.0)), (at(4_000), Power::from_watts(180.0))]);
-    let (series, ..) = sampled(cpu(load.clone()).fails_over(at(3_000)..at(5_000)), millis(10), millis(10_000));
+    let load =
+        Load::Steps(vec![(at(0), Power::from_watts(20.0)), (at(4_000), Power::from_watts(180.0))]);
+    let (series, ..) =
+        sampled(cpu(load.clone()).fails_over(at(3_000)..at(5_000)), millis(10), millis(10_000));
     let whole = series.between(at(1_000), at(7_000)).unwrap();
-    assert!((whole.energy - load.between(at(1_000), at(7_000))).as_joules().abs() < 0.1, "{}", whole.energy);
+    assert!(
+        (whole.energy - load.between(at(1_000), at(7_000))).as_joules().abs() < 0.1,
+        "{}",
+        whole.energy
+    );
     let half = series.between(at(1_000), at(4_000)).unwrap();
     let error = (half.energy - load.between(at(1_000), at(4_000))).as_joules().abs();
     assert!(error > 10.0 && error <= half.bound, "off by {error} J, bound {} J", half.bound);
@@ -146,7 +160,8 @@ fn a_sensor_that_fails_for_a_while_leaves_its_energy_known_and_only_its_split_no
 #[test]
 fn nothing_is_added_for_a_sensor_that_is_gone() {
     let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
-    let (series, ..) = sampled(cpu(constant(100.0)).fails_over(at(2_000)..at(60_000)), millis(10), millis(10_000));
+    let (series, ..) =
+        sampled(cpu(constant(100.0)).fails_over(at(2_000)..at(60_000)), millis(10), millis(10_000));
     let gone = series.at(at(9_000)).unwrap();
     assert_eq!(gone.place, Place::Beyond);
     assert_eq!(gone.energy, series.at(at(5_000)).unwrap().energy);
@@ -168,7 +183,8 @@ fn a_gauge_is_integrated_over_its_updates_and_not_over_polls() {
         period: millis(4_000),
         duty: 0.5,
     };
-    let gauge = Fake::gauge(Domain::new(Hardware::Gpu, "0", "fake"), load.clone()).period(millis(100));
+    let gauge =
+        Fake::gauge(Domain::new(Hardware::Gpu, "0", "fake"), load.clone()).period(millis(100));
     let (series, start, _) = sampled(gauge, millis(10), millis(41_000));
     let (start, end) = (start + millis(500), start + millis(40_500));
     let (ours, truth) = (series.between(start, end).unwrap().energy, load.between(start, end));

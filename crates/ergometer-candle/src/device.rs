@@ -61,7 +61,8 @@ pub fn builder_of(devices: &[Device]) -> Result<MeterBuilder> {
         }
     }
     if places.is_empty() {
-        return Err(Error::invalid("no device is named to be measured").cure("name the devices that the program trains on"));
+        return Err(Error::invalid("no device is named to be measured")
+            .cure("name the devices that the program trains on"));
     }
     let choice = Choice::of(&places, |ordinal| cuda::pci_address(None, ordinal));
     let mut builder = Meter::builder().gpus(choice.gpus).framework(framework(&places));
@@ -107,7 +108,10 @@ impl Choice {
 }
 
 fn unmatched(ordinal: usize, error: Error) -> Error {
-    let what = format!("which GPU is CUDA device {ordinal} is not known, so all of them are measured: {}", error.what());
+    let what = format!(
+        "which GPU is CUDA device {ordinal} is not known, so all of them are measured: {}",
+        error.what()
+    );
     let explained = Error::unsupported(what);
     match error.remedy() {
         Some(cure) => explained.cure(cure),
@@ -146,7 +150,10 @@ mod tests {
 
     fn address(ordinal: usize) -> Result<String> {
         let addresses = ["0000:65:00.0", "0000:17:00.0"];
-        addresses.get(ordinal).map(ToString::to_string).ok_or_else(|| Error::absent("no such device").cure("use another"))
+        addresses
+            .get(ordinal)
+            .map(ToString::to_string)
+            .ok_or_else(|| Error::absent("no such device").cure("use another"))
     }
 
     #[test]

@@ -45,7 +45,10 @@ pub(crate) fn synchronize(stream: &CudaStream) -> Result<()> {
 ///
 /// cudarc keeps the error of a tensor's drop until the next call on the context and returns it there, once. If that call
 /// were one of the meter's, the training would never hear of it, so it is put back.
-fn apart<T>(stream: &CudaStream, work: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
+fn apart<T>(
+    stream: &CudaStream,
+    work: impl FnOnce() -> Result<T, DriverError>,
+) -> Result<T, DriverError> {
     let context = stream.context();
     let held = context.check_err();
     let done = work();
@@ -111,8 +114,11 @@ const TIMED: Option<sys::CUevent_flags> = Some(sys::CUevent_flags::CU_EVENT_DEFA
 impl EventClock {
     fn new(device: &Device) -> Result<EventClock> {
         let Device::Cuda(device) = device else {
-            return Err(Error::unsupported(format!("{} has no CUDA events", crate::device::name(device.location())))
-                .cure("use `ergometer_candle::builder`"));
+            return Err(Error::unsupported(format!(
+                "{} has no CUDA events",
+                crate::device::name(device.location())
+            ))
+            .cure("use `ergometer_candle::builder`"));
         };
         let clock = EventClock(Arc::new(Shared {
             clock: Clock::system(),
@@ -171,7 +177,12 @@ impl DeviceClock for EventClock {
 }
 
 impl Timeline {
-    fn mark(&mut self, boundary: u64, clock: &Clock, stream: &Arc<CudaStream>) -> Result<(), DriverError> {
+    fn mark(
+        &mut self,
+        boundary: u64,
+        clock: &Clock,
+        stream: &Arc<CudaStream>,
+    ) -> Result<(), DriverError> {
         if self.anchor.is_none() {
             stream.synchronize()?;
             self.set_anchor(clock, stream)?;
@@ -191,7 +202,9 @@ impl Timeline {
             if !first.event.try_is_complete()? {
                 break;
             }
-            let elapsed = Duration::try_from_secs_f64(f64::from(anchor.event.elapsed_ms(&first.event)?) / 1e3);
+            let elapsed = Duration::try_from_secs_f64(
+                f64::from(anchor.event.elapsed_ms(&first.event)?) / 1e3,
+            );
             let placed = anchor.at + elapsed.unwrap_or_default();
             let Some(Pending { boundary, event, marked }) = self.pending.pop_front() else { break };
             // Whatever the clocks' drift, the GPU passed it after it was enqueued and before it was seen to be passed.
@@ -210,7 +223,8 @@ impl Timeline {
     /// Ties the GPU's clock to the host's. The stream has come to rest, so the event is passed at once.
     fn set_anchor(&mut self, clock: &Clock, stream: &Arc<CudaStream>) -> Result<(), DriverError> {
         let event = self.event(stream)?;
-        let (before, passed, after) = clock.bracket(|| event.record(stream).and_then(|()| event.synchronize()));
+        let (before, passed, after) =
+            clock.bracket(|| event.record(stream).and_then(|()| event.synchronize()));
         passed?;
         let anchor = Anchor { event, at: before.midpoint(after) };
         self.free.extend(self.anchor.replace(anchor).map(|anchor| anchor.event));

@@ -40,5 +40,6 @@ fn synchronize(device: &Device) -> Result<()> {
 
 /// A device's fault, as a fence gives it.
 pub(crate) fn fault(place: DeviceLocation, error: impl Display) -> Error {
-    Error::lost(format!("{} fails: {error}", name(place))).cure("look for the fault in what the training did last")
+    Error::lost(format!("{} fails: {error}", name(place)))
+        .cure("look for the fault in what the training did last")
 }

@@ -1,10 +1,10 @@
 //! The runs that arguments name.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use ergometer::{Error, Result, RunLog, Summary};
+use ergometer::{Error, RunLog, Summary};
 
 use crate::complain;
 
@@ -28,7 +28,7 @@ impl Runs {
     pub(crate) fn read(&self, err: &mut dyn Write) -> Read {
         let (mut summaries, mut faults) = (Vec::new(), Vec::new());
         for path in &self.runs {
-            let directories = directories(path).unwrap_or_else(|error| {
+            let directories = RunLog::find(path).unwrap_or_else(|error| {
                 faults.push(error);
                 Vec::new()
             });
@@ -47,23 +47,6 @@ impl Runs {
         }
         Read { summaries, whole: faults.is_empty() }
     }
-}
-
-/// The run directories in `path`, by name and so by age; or the one that it is.
-fn directories(path: &Path) -> Result<Vec<PathBuf>> {
-    let is_run = |path: &PathBuf| path.join("run.json").exists();
-    if is_run(&path.to_owned()) {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = path.read_dir().map_err(|cause| Error::file("read", path, cause))?;
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut directories: Vec<_> = paths.filter(is_run).collect();
-    directories.sort();
-    if directories.is_empty() {
-        return Err(Error::absent(format!("there is no run in `{}`", path.display()))
-            .cure("give directories that hold run.json, or the directory that they are in"));
-    }
-    Ok(directories)
 }
 
 /// A bad line's error with what can be done about it.

@@ -8,8 +8,8 @@
 //! use ergometer_report::Comparison;
 //!
 //! let mut summaries = Vec::new();
-//! for log in RunLog::all("runs")? {
-//!     let (summary, _bad_lines) = Summary::read(&log)?;
+//! for run in RunLog::find("runs")? {
+//!     let (summary, _bad_lines) = Summary::read(&RunLog::open(run)?)?;
 //!     summaries.push(summary);
 //! }
 //! println!("{}", Comparison::of(&summaries));

@@ -253,7 +253,7 @@ impl FakeClock {
             state.wake(sleeper);
             self.0.turn.notify_all();
         }
-        state.now = target;
+        state.now = state.now.max(target);
     }
 
     fn rest(&self, sleeper: usize, deadline: Timestamp) {

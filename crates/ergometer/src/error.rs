@@ -92,6 +92,13 @@ impl Error {
         self
     }
 
+    /// This error with the place where it was found in front.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.what = format!("{place}: {}", self.0.what);
+        self
+    }
+
     /// What failed, on what, and why.
     pub fn what(&self) -> &str {
         &self.0.what

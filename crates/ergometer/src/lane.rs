@@ -129,6 +129,8 @@ pub(crate) struct Course {
     fence_fault: Mutex<Option<String>>,
     /// Boundaries that found their ring full.
     pub(crate) overflows: AtomicU64,
+    /// Boundaries so far whose time the device tells.
+    boundaries: AtomicU64,
 }
 
 impl Course {
@@ -145,7 +147,14 @@ impl Course {
             rings: Mutex::default(),
             fence_fault: Mutex::default(),
             overflows: AtomicU64::new(0),
+            boundaries: AtomicU64::new(0),
         }
+    }
+
+    /// A number for a boundary, of whatever lane: from 1, over and over, since never so many wait that two share one.
+    fn next_boundary(&self) -> NonZeroU32 {
+        let turn = self.boundaries.fetch_add(1, Ordering::Relaxed) % u64::from(u32::MAX);
+        u32::try_from(turn).map_or(NonZeroU32::MIN, |turn| NonZeroU32::MIN.saturating_add(turn))
     }
 
     /// The place of a name; allocates when the name is new.
@@ -203,8 +212,6 @@ struct Ring {
     marks: u64,
     /// Step boundaries so far, for `sync_every`.
     steps: u64,
-    /// Boundaries so far whose time the device tells.
-    boundaries: NonZeroU32,
 }
 
 /// A window that was opened by hand and is to be closed by hand.
@@ -222,13 +229,7 @@ impl Lane {
         course.rings.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
         Lane {
             course,
-            ring: Arc::new(Mutex::new(Ring {
-                producer,
-                windows: 0,
-                marks: 0,
-                steps: 0,
-                boundaries: NonZeroU32::MIN,
-            })),
+            ring: Arc::new(Mutex::new(Ring { producer, windows: 0, marks: 0, steps: 0 })),
         }
     }
 
@@ -252,7 +253,7 @@ impl Lane {
     ///
     /// Windows still open within an epoch or a step are closed with it. A window that is closed already stays closed.
     pub fn close(&self, opened: Opened, status: Status) {
-        self.course.fence();
+        self.fence();
         self.mark(|_| What::Close { id: opened.0, status, waited: 0 });
     }
 
@@ -328,7 +329,7 @@ impl Lane {
     /// Closes an epoch and opens the next in the same moment.
     pub(crate) fn next_epoch(&self, closes: Opened, number: u64) -> Opened {
         let mut opened = Opened(0);
-        self.course.fence();
+        self.fence();
         self.mark(|ring| {
             opened = Opened(ring.next_window());
             What::NextEpoch { closes: closes.0, id: opened.0, number }
@@ -339,14 +340,17 @@ impl Lane {
     /// Opens a window; gives the moment too.
     #[inline]
     pub(crate) fn open(&self, opens: Opens) -> (Opened, Timestamp) {
-        if opens != Opens::Step {
-            self.course.fence();
-        }
         let mut opened = Opened(0);
-        let at = self.mark(|ring| {
+        let open = |ring: &mut Ring| {
             opened = Opened(ring.next_window());
             What::Open { id: opened.0, opens }
-        });
+        };
+        let at = if opens == Opens::Step {
+            self.mark_step(open)
+        } else {
+            self.fence();
+            self.mark(open)
+        };
         (opened, at)
     }
 
@@ -356,6 +360,14 @@ impl Lane {
             what: What::Cancel { id: opened.0 },
             deferred: None,
         });
+    }
+
+    /// Waits for the device, and takes down which boundaries it passed meanwhile.
+    pub(crate) fn fence(&self) {
+        self.course.fence();
+        if let Some(device) = &self.course.device_clock {
+            self.take_passed(&mut self.lock(), &**device);
+        }
     }
 
     #[inline]
@@ -399,15 +411,17 @@ impl Lane {
         let mut ring = self.lock();
         let at = self.course.clock.now();
         let what = what(&mut ring);
-        // Numbered from 1, over and over: never so many wait that two have the same number.
-        ring.boundaries = ring.boundaries.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        let boundary = ring.boundaries;
+        let boundary = self.course.next_boundary();
         device.mark(boundary.get().into());
         self.put(&mut ring, Mark { at, what, deferred: Some(boundary) });
-        device.passed(&mut |boundary, at| {
-            self.put(&mut ring, Mark { at, what: What::Passed { boundary }, deferred: None });
-        });
+        self.take_passed(&mut ring, device);
         at
+    }
+
+    fn take_passed(&self, ring: &mut Ring, device: &dyn DeviceClock) {
+        device.passed(&mut |boundary, at| {
+            self.put(ring, Mark { at, what: What::Passed { boundary }, deferred: None });
+        });
     }
 
     #[inline]

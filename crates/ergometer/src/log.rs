@@ -103,20 +103,26 @@ impl RunLog {
         Ok(RunLog { directory, manifest })
     }
 
-    /// All runs in `directory`, oldest first; or the one that it is.
+    /// The run directories in `directory`, oldest first; or the one that it is.
     ///
     /// # Errors
-    /// If the directory cannot be read, or a manifest in it.
-    pub fn all(directory: impl AsRef<Path>) -> Result<Vec<RunLog>> {
+    /// If the directory cannot be read, or holds no run.
+    pub fn find(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let directory = directory.as_ref();
-        if directory.join(MANIFEST).exists() {
-            return Ok(vec![RunLog::open(directory)?]);
+        let is_run = |path: &PathBuf| path.join(MANIFEST).exists();
+        if is_run(&directory.to_owned()) {
+            return Ok(vec![directory.to_owned()]);
         }
         let entries =
             fs::read_dir(directory).map_err(|error| Error::file("read", directory, error))?;
-        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.sort();
-        paths.into_iter().filter(|path| path.join(MANIFEST).exists()).map(RunLog::open).collect()
+        let mut runs: Vec<_> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_run).collect();
+        runs.sort();
+        if runs.is_empty() {
+            return Err(Error::absent(format!("there is no run in `{}`", directory.display()))
+                .cure("give directories that hold run.json, or the directory that they are in"));
+        }
+        Ok(runs)
     }
 
     /// The run's directory.
@@ -208,13 +214,7 @@ impl Iterator for Lines {
                 .map_err(|error| Error::invalid(error.to_string()))
                 .and_then(|text| Line::parse(text.trim_end()))
                 .map_err(|error| {
-                    Error::invalid(format!(
-                        "`{}` line {}: {}",
-                        self.path.display(),
-                        self.number,
-                        error.what()
-                    ))
-                    .caused_by(error)
+                    error.at(format_args!("`{}` line {}", self.path.display(), self.number))
                 });
             return Some(line);
         }

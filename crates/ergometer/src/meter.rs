@@ -231,6 +231,11 @@ impl MeterBuilder {
         let sysfs = self.sysfs.as_deref().unwrap_or(Path::new("/sys"));
         let procfs = self.procfs.as_deref().unwrap_or(Path::new("/proc"));
         found.extend(nvml::open(self.nvml_library.as_deref(), &self.gpus));
+        if self.gpus != Selection::All {
+            let error = Error::unsupported("only the GPUs that were selected are measured")
+                .cure("select all of them: `.gpus(Selection::All)`");
+            found.absent.push(Absence { source: "other gpus".to_owned(), error });
+        }
         found.extend(rapl::open(sysfs));
         // A model stands in for what no sensor covers, and for nothing else.
         let covers = |found: &Found, hardware| {

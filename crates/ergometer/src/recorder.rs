@@ -295,7 +295,7 @@ impl Recording {
         let mut idle = true;
         let mut branches = std::mem::take(&mut self.branches);
         for branch in &mut branches {
-            while let Some(mark) = branch.queue.front() {
+            while let Some(&mark) = branch.queue.front() {
                 // A mark without a time of its own belongs where it stands among the others.
                 let timeless = matches!(
                     mark.what,
@@ -308,11 +308,14 @@ impl Recording {
                 {
                     break;
                 }
-                if !timeless && !self.is_settled(mark.at, now) {
+                // A device that is behind its host can pass a boundary after the host has set the next one.
+                let at = mark.at.max(branch.reached);
+                if !timeless && !self.is_settled(at, now) {
                     break;
                 }
-                let Some(mark) = branch.queue.pop_front() else { break };
-                let boundary = if timeless { None } else { Some(self.boundary(mark.at)) };
+                branch.queue.pop_front();
+                branch.reached = at;
+                let boundary = if timeless { None } else { Some(self.boundary(at)) };
                 branch.apply(self, mark, boundary);
             }
             branch.write(self);

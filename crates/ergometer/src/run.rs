@@ -290,12 +290,8 @@ impl Run {
 
     fn close(&mut self, status: Status) -> Result<Summary> {
         self.finished = true;
+        self.lane.fence();
         let course = &self.lane.course;
-        if let Some(fence) = &course.fence
-            && let Err(error) = fence.wait()
-        {
-            log::warn!("ergometer: {error}");
-        }
         let end = course.clock.now();
         course.finished.store(true, Ordering::Release);
         self.records.outbox.lock().finish = Some((end, status));

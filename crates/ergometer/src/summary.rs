@@ -251,7 +251,13 @@ impl Columns {
                 None => write!(f, " {:>10}", "")?,
             }
         }
-        writeln!(f, "  {}", record.quality)
+        // What is not whole may be an estimate all the same, and then has to say so.
+        let estimated = record
+            .domains
+            .values()
+            .any(|share| share.in_total && share.quality == Quality::Estimated);
+        let worse = record.quality > Quality::Estimated && record.energy.is_some();
+        writeln!(f, "  {}{}", if estimated && worse { "estimated, " } else { "" }, record.quality)
     }
 }
 
@@ -313,14 +319,8 @@ impl Summary {
         for sensor in &self.manifest.sensors {
             let Some(share) = self.end.domains.get(&sensor.domain.id) else { continue };
             let beside = if share.in_total { "" } else { ", beside the sum" };
-            writeln!(
-                f,
-                "{}: {} by {} ({}){beside}",
-                sensor.domain.id,
-                share.estimate(),
-                sensor.provenance,
-                sensor.source
-            )?;
+            let (domain, provenance) = (&sensor.domain.id, sensor.provenance);
+            writeln!(f, "{domain}: {} by {provenance}{beside}", share.estimate())?;
         }
         Ok(())
     }

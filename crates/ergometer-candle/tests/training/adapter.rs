@@ -11,7 +11,9 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 #[test]
 fn the_manifest_names_candle_its_version_and_device() {
     let home = tempfile::TempDir::new().unwrap();
-    let run = ergometer_candle::meter(&Device::Cpu).unwrap().run("none").directory(home.path()).start().unwrap();
+    let meter = ergometer_candle::meter(&Device::Cpu).unwrap();
+    assert!(meter.unmeasured().iter().any(|absence| absence.source == "other gpus"));
+    let run = meter.run("none").directory(home.path()).start().unwrap();
     let framework = run.finish().unwrap().manifest.framework.unwrap();
     assert_eq!((&*framework.name, framework.device.as_deref()), ("candle", Some("cpu (gemm)")));
     assert_eq!(framework.threads, Some(utils::get_num_threads()));
@@ -21,12 +23,17 @@ fn the_manifest_names_candle_its_version_and_device() {
         let entry = format!("name = \"{name}\"\nversion = \"");
         lock.split(&entry).nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
     };
-    assert_eq!([resolved("candle-core"), resolved("candle-nn")], [framework.version.clone(), framework.version]);
+    assert_eq!(
+        [resolved("candle-core"), resolved("candle-nn")],
+        [framework.version.clone(), framework.version]
+    );
 }
 
 #[test]
 fn a_device_named_twice_is_one_device() {
-    let meter = |devices: &[Device]| ergometer_candle::meter_of(devices).map(|meter| meter.sensors().count());
+    let meter = |devices: &[Device]| {
+        ergometer_candle::meter_of(devices).map(|meter| meter.sensors().count())
+    };
     let one = meter(&[Device::Cpu]).unwrap();
     assert_eq!(meter(&[Device::Cpu, Device::Cpu]).unwrap(), one);
     assert!(meter(&[]).unwrap_err().to_string().contains("no device is named"));
@@ -65,7 +72,9 @@ fn gradients_stop_at_the_fast_layer_norm() {
     let layer = LayerNorm::new(weight.clone(), weight.clone(), 1e-5);
     assert!(!reaches(&|input| layer.forward(input)).unwrap());
     assert!(!reaches(&|input| ops::softmax_last_dim(input)).unwrap());
-    assert!(!reaches(&|input| candle_nn::RmsNorm::new(weight.clone(), 1e-5).forward(input)).unwrap());
+    assert!(
+        !reaches(&|input| candle_nn::RmsNorm::new(weight.clone(), 1e-5).forward(input)).unwrap()
+    );
     assert!(reaches(&|input| ops::layer_norm_slow(input, &weight, &weight, 1e-5)).unwrap());
     assert!(reaches(&|input| ops::rms_norm_slow(input, &weight, 1e-5)).unwrap());
     assert!(reaches(&|input| ops::softmax(input, 1)).unwrap());

@@ -6,7 +6,9 @@ use candle_core::Result;
 use ergometer::Energy;
 use ergometer::record::Status;
 
-use crate::gym::{EVALUATION, FETCH, Gym, UPDATE, assert_all_complete_but_last, batch, power, statuses};
+use crate::gym::{
+    EVALUATION, FETCH, Gym, UPDATE, assert_all_complete_but_last, batch, power, statuses,
+};
 
 #[test]
 fn an_error_in_the_loop_drops_its_step_and_its_epoch() {
@@ -71,7 +73,10 @@ fn break_drops_the_step_and_leaves_the_epoch_complete() {
         assert_eq!(steps, [Status::Complete, Status::Complete, Status::Dropped]);
         assert_eq!(epoch.remainder, Some(rest));
     }
-    assert_eq!(log.steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=6).map(Some).collect::<Vec<_>>());
+    assert_eq!(
+        log.steps.iter().map(|step| step.step).collect::<Vec<_>>(),
+        (1..=6).map(Some).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -106,7 +111,10 @@ fn continue_ends_a_step_like_any_other() {
     let log = gym.finish();
     assert_eq!(statuses(&log.steps), [Status::Complete; 4]);
     let whole = FETCH + UPDATE;
-    assert_eq!(log.steps.iter().map(|step| step.duration).collect::<Vec<_>>(), [FETCH, whole, FETCH, whole]);
+    assert_eq!(
+        log.steps.iter().map(|step| step.duration).collect::<Vec<_>>(),
+        [FETCH, whole, FETCH, whole]
+    );
 }
 
 #[test]
@@ -162,10 +170,10 @@ fn guards_dropped_in_the_wrong_order_close_once() {
     next.end();
     let log = gym.finish();
     assert_eq!(statuses(&log.steps), [Status::Orphaned, Status::Complete]);
-    assert_eq!(log.steps.iter().map(|step| (step.parent, step.duration)).collect::<Vec<_>>(), [
-        (Some(log.epochs[0].id), UPDATE),
-        (None, UPDATE)
-    ]);
+    assert_eq!(
+        log.steps.iter().map(|step| (step.parent, step.duration)).collect::<Vec<_>>(),
+        [(Some(log.epochs[0].id), UPDATE), (None, UPDATE)]
+    );
 }
 
 #[test]
@@ -183,6 +191,9 @@ fn a_retry_after_an_error_counts_on() {
     };
     while attempt().is_err() {}
     let log = gym.finish();
-    assert_eq!(log.steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=6).map(Some).collect::<Vec<_>>());
+    assert_eq!(
+        log.steps.iter().map(|step| step.step).collect::<Vec<_>>(),
+        (1..=6).map(Some).collect::<Vec<_>>()
+    );
     assert_eq!(statuses(&log.epochs), [Status::Dropped, Status::Complete]);
 }

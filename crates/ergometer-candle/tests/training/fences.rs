@@ -20,7 +20,8 @@ fn counting(visits: &Visits) -> impl Fence + use<> {
 
 fn visits_of(sync_every: u64) -> usize {
     let visits = Visits::default();
-    let gym = Gym::with(|builder| builder.fence(counting(&visits)), |run| run.sync_every(sync_every));
+    let gym =
+        Gym::with(|builder| builder.fence(counting(&visits)), |run| run.sync_every(sync_every));
     let mut optimizer = gym.optimizer();
     for _epoch in gym.run.epochs(1..=2) {
         for batch in gym.run.steps(gym.batches(6)) {
@@ -31,7 +32,10 @@ fn visits_of(sync_every: u64) -> usize {
     }
     gym.finish();
     let visits = visits.lock().unwrap();
-    assert!(visits.iter().all(|visit| *visit == std::thread::current().id()), "only the training thread waits");
+    assert!(
+        visits.iter().all(|visit| *visit == std::thread::current().id()),
+        "only the training thread waits"
+    );
     visits.len()
 }
 
@@ -115,7 +119,11 @@ fn behind(guards: bool) -> crate::gym::Log {
     let hands = FakeClock::new();
     let work = Work { hands: hands.clone(), idle_from: hands.now(), marks: Vec::new() };
     let queue = Queue(Arc::new(Mutex::new(work)));
-    let gym = Gym::on(hands, |builder| builder.fence(queue.clone()).device_clock(queue.clone()), |run| run);
+    let gym = Gym::on(
+        hands,
+        |builder| builder.fence(queue.clone()).device_clock(queue.clone()),
+        |run| run,
+    );
     let enqueue = || {
         queue.enqueue();
         gym.hands.advance(UPDATE / 10);
@@ -140,8 +148,14 @@ fn with_a_device_clock_steps_are_the_devices() {
     for guards in [false, true] {
         let log = behind(guards);
         let epoch = UPDATE * 5 + EVALUATION;
-        let starts = [Duration::ZERO, epoch].map(|start| [0, 1, 2, 3, 4].map(|turn| start + UPDATE * turn)).concat();
-        assert_eq!(log.step_times(), starts.iter().map(|start| (*start, UPDATE)).collect::<Vec<_>>(), "{guards}");
+        let starts = [Duration::ZERO, epoch]
+            .map(|start| [0, 1, 2, 3, 4].map(|turn| start + UPDATE * turn))
+            .concat();
+        assert_eq!(
+            log.step_times(),
+            starts.iter().map(|start| (*start, UPDATE)).collect::<Vec<_>>(),
+            "{guards}"
+        );
         assert!(log.epochs.iter().all(|window| window.duration == epoch));
     }
 }

@@ -99,7 +99,10 @@ impl Gym {
         for window in log.windows() {
             let truth = power() * window.duration;
             let off = window.energy.map(|energy| (energy - truth).abs());
-            assert!(off.is_some_and(|off| off <= Energy::from_nanojoules(2)), "{window:?} is not {truth}");
+            assert!(
+                off.is_some_and(|off| off <= Energy::from_nanojoules(2)),
+                "{window:?} is not {truth}"
+            );
         }
         log
     }
@@ -137,7 +140,8 @@ impl Log {
                 Line::Event(event) => events.push(event),
             }
         }
-        let mut of = |kind| windows.extract_if(.., |window| window.kind == kind).collect::<Vec<_>>();
+        let mut of =
+            |kind| windows.extract_if(.., |window| window.kind == kind).collect::<Vec<_>>();
         let (steps, epochs, phases) = (of(Kind::Step), of(Kind::Epoch), of(Kind::Phase));
         let [end] = of(Kind::End).try_into().unwrap();
         let log = Log { manifest: log.manifest, steps, epochs, phases, events, end };
@@ -153,10 +157,14 @@ impl Log {
     fn check(&self) {
         for window in self.windows().filter(|window| window.kind != Kind::End) {
             let around = window.parent.map_or(&self.end, |id| {
-                let mut parents = self.windows().filter(|parent| (parent.lane, parent.id) == (window.lane, id));
+                let mut parents =
+                    self.windows().filter(|parent| (parent.lane, parent.id) == (window.lane, id));
                 parents.next().unwrap_or_else(|| panic!("no line for the parent of {window:?}"))
             });
-            assert!(around.start <= window.start && window.end <= around.end, "{window:?} is not within {around:?}");
+            assert!(
+                around.start <= window.start && window.end <= around.end,
+                "{window:?} is not within {around:?}"
+            );
         }
         let mut numbers: Vec<_> = self.steps.iter().map(|step| (step.lane, step.step)).collect();
         numbers.dedup();

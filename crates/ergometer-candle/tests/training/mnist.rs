@@ -51,15 +51,22 @@ fn candles_own_mnist_training_takes_three_changed_lines() {
     // The program says nothing of directories, so its run is in `runs`. No other test here looks at relative paths.
     std::env::set_current_dir(home.path()).unwrap();
     train(&Args { epochs: 4 }).unwrap();
-    let runs: Vec<_> = home.path().join("runs").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let runs: Vec<_> =
+        home.path().join("runs").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     let [run] = &runs[..] else { panic!("{runs:?}") };
 
     let log = Log::read(run);
     assert_eq!(log.manifest.state, State::Complete);
-    assert_eq!(log.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+    assert_eq!(
+        log.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(3)]
+    );
     for (epoch, evaluation) in log.epochs.iter().zip(&log.phases) {
         assert_eq!(log.steps_of(epoch).count(), 6);
-        assert_eq!((evaluation.phase.as_deref(), evaluation.parent), (Some("eval"), Some(epoch.id)));
+        assert_eq!(
+            (evaluation.phase.as_deref(), evaluation.parent),
+            (Some("eval"), Some(epoch.id))
+        );
         assert!(log.steps_of(epoch).all(|step| step.end <= evaluation.start));
     }
     assert!(log.windows().all(|window| window.status == Status::Complete));

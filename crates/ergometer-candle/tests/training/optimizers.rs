@@ -70,7 +70,10 @@ fn two_wrapped_optimizers_tick_twice_and_one_of_them_once() {
         gym.finish().step_times()
     };
     assert_eq!(updates(true), (0..8).map(|turn| (UPDATE * turn, UPDATE)).collect::<Vec<_>>());
-    assert_eq!(updates(false), (0..4).map(|turn| (UPDATE * 2 * turn, UPDATE * 2)).collect::<Vec<_>>());
+    assert_eq!(
+        updates(false),
+        (0..4).map(|turn| (UPDATE * 2 * turn, UPDATE * 2)).collect::<Vec<_>>()
+    );
 }
 
 /// Takes a closure instead of gradients, as L-BFGS does, so that it is no `Optimizer`.
@@ -100,7 +103,10 @@ fn what_is_no_optimizer_ticks_by_hand() {
         }
     }
     let log = gym.finish();
-    assert_eq!(log.step_times(), (0..4).map(|turn| (UPDATE * 3 * turn, UPDATE * 3)).collect::<Vec<_>>());
+    assert_eq!(
+        log.step_times(),
+        (0..4).map(|turn| (UPDATE * 3 * turn, UPDATE * 3)).collect::<Vec<_>>()
+    );
 }
 
 /// An agent as reinforcement-learning crates have it: it makes its optimizer itself.

@@ -15,7 +15,7 @@ fn steps_follow_each_other_without_a_gap_and_know_their_data() {
     let gym = Gym::new();
     let mut optimizer = gym.optimizer();
     for _epoch in gym.run.epochs(1..=2) {
-        for batch in gym.run.steps(gym.batches(3)).samples(8) {
+        for batch in gym.run.steps(gym.batches(3)).samples(8).data_time() {
             gym.train(&mut optimizer, &batch).unwrap();
         }
         let _evaluation = gym.run.phase("eval");
@@ -58,19 +58,21 @@ fn an_empty_loader_makes_no_step() {
 fn accumulated_gradients_are_one_step() {
     let gym = Gym::new();
     for _epoch in gym.run.epochs(1..=1) {
-        for batch in gym.run.steps(gym.batches(7)).every(3).samples(8) {
+        for batch in gym.run.steps(gym.batches(7)).every(3).samples(8).data_time() {
             gym.hands.advance(UPDATE);
             gym.loss(&batch).unwrap().backward().unwrap();
         }
     }
     let log = gym.finish();
     assert_eq!(log.step_times(), [(STEP * 0, STEP * 3), (STEP * 3, STEP * 3), (STEP * 6, STEP)]);
-    assert_eq!(log.steps.iter().map(|step| step.samples).collect::<Vec<_>>(), [Some(24), Some(24), Some(8)]);
-    assert_eq!(log.steps.iter().map(|step| step.data).collect::<Vec<_>>(), [
-        Some(FETCH * 3),
-        Some(FETCH * 3),
-        Some(FETCH)
-    ]);
+    assert_eq!(
+        log.steps.iter().map(|step| step.samples).collect::<Vec<_>>(),
+        [Some(24), Some(24), Some(8)]
+    );
+    assert_eq!(
+        log.steps.iter().map(|step| step.data).collect::<Vec<_>>(),
+        [Some(FETCH * 3), Some(FETCH * 3), Some(FETCH)]
+    );
     assert_eq!(log.epochs[0].remainder, Some(Energy::ZERO));
 }
 
@@ -92,11 +94,15 @@ fn an_endless_loop_without_epochs_evaluates_within_its_steps() {
     assert!(log.epochs.is_empty());
     assert_eq!(log.steps.len(), 11);
     assert_eq!(log.steps[3].duration, STEP + EVALUATION);
-    assert_eq!(log.steps[3].phases, Some(power() * EVALUATION), "what training alone took is the difference");
-    assert_eq!(log.phases.iter().map(|phase| phase.parent).collect::<Vec<_>>(), [
-        Some(log.steps[3].id),
-        Some(log.steps[7].id)
-    ]);
+    assert_eq!(
+        log.steps[3].phases,
+        Some(power() * EVALUATION),
+        "what training alone took is the difference"
+    );
+    assert_eq!(
+        log.phases.iter().map(|phase| phase.parent).collect::<Vec<_>>(),
+        [Some(log.steps[3].id), Some(log.steps[7].id)]
+    );
     assert_eq!((log.end.steps, log.end.remainder), (Some(11), log.end.energy));
 }
 
@@ -109,7 +115,10 @@ fn a_full_batch_loop_needs_epochs_alone() {
         gym.evaluate().unwrap();
     }
     let log = gym.finish();
-    assert_eq!(log.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    assert_eq!(
+        log.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(2)]
+    );
     assert!(log.epochs.iter().all(|epoch| epoch.duration == UPDATE + EVALUATION));
 }
 
@@ -151,5 +160,8 @@ fn a_budget_ends_both_loops_and_says_why() {
     assert!(log.end.reason.as_deref().unwrap().contains("10.0 J"));
     let spent = log.end.energy.unwrap();
     // The recorder looks every 20 ms of the clock, and the loop asks once a step.
-    assert!(spent >= budget && spent <= budget + power() * (Duration::from_millis(40) + STEP * 2), "{spent}");
+    assert!(
+        spent >= budget && spent <= budget + power() * (Duration::from_millis(40) + STEP * 2),
+        "{spent}"
+    );
 }

@@ -15,14 +15,15 @@ fn each_threads_windows_nest_in_its_own() {
     let meter = ergometer_candle::builder(&Device::Cpu).unwrap().sensor(sensor()).build().unwrap();
     let run = meter.run("replicas").directory(home.path()).start().unwrap();
     std::thread::scope(|scope| {
-        for first in [1_u64, 101] {
+        for first in [1_u64, 1_001] {
             let lane = run.lane();
             scope.spawn(move || {
                 let (model, variables) = model().unwrap();
                 let mut optimizer = SGD::new(variables.all_vars(), 0.1).unwrap();
                 for _epoch in lane.epochs(first..first + 4) {
                     for batch in lane.steps(vec![batch(4); 25]) {
-                        let loss = model.forward(&batch).unwrap().sqr().unwrap().mean_all().unwrap();
+                        let loss =
+                            model.forward(&batch).unwrap().sqr().unwrap().mean_all().unwrap();
                         optimizer.backward_step(&loss).unwrap();
                     }
                 }
@@ -35,7 +36,10 @@ fn each_threads_windows_nest_in_its_own() {
     assert_eq!((log.epochs.len(), log.steps.len()), (8, 200));
     for epoch in &log.epochs {
         assert_eq!(log.steps_of(epoch).count(), 25);
-        assert!(log.steps_of(epoch).all(|step| step.epoch == epoch.epoch && step.status == Status::Complete));
+        assert!(
+            log.steps_of(epoch)
+                .all(|step| step.epoch == epoch.epoch && step.status == Status::Complete)
+        );
         assert_eq!((epoch.lane == log.epochs[0].lane, epoch.parent), {
             let first = log.epochs[0].epoch.unwrap();
             (epoch.epoch.unwrap().abs_diff(first) < 100, None)
@@ -44,5 +48,9 @@ fn each_threads_windows_nest_in_its_own() {
     assert_eq!(log.epochs.iter().map(|epoch| epoch.lane).collect::<BTreeSet<_>>().len(), 2);
     let truth = power() * log.end.duration;
     let margin = log.end.estimate().expanded().unwrap();
-    assert!((log.end.energy.unwrap() - truth).abs() <= margin, "{} is not {truth}", log.end.estimate());
+    assert!(
+        (log.end.energy.unwrap() - truth).abs() <= margin,
+        "{} is not {truth}",
+        log.end.estimate()
+    );
 }

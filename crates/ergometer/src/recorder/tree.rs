@@ -17,6 +17,8 @@ pub(super) struct Branch {
     pub(super) ring: Consumer<Mark>,
     /// Marks that wait to be settled.
     pub(super) queue: VecDeque<Mark>,
+    /// The last settled mark's time.
+    pub(super) reached: Timestamp,
     /// Open windows, the innermost last.
     open: Vec<Open>,
     /// Closed windows in their order, of which the first may still wait for its quality.
@@ -76,6 +78,7 @@ impl Branch {
             lane,
             ring,
             queue: VecDeque::new(),
+            reached: Timestamp::default(),
             open: Vec::new(),
             closed: VecDeque::new(),
             steps,
@@ -87,15 +90,13 @@ impl Branch {
 
     /// The device told when it passed a boundary: the mark waits no longer.
     pub(super) fn passed(&mut self, boundary: u64, at: Timestamp) {
-        let mut after = Timestamp::default();
-        for mark in &mut self.queue {
-            if mark.deferred.is_some_and(|number| u64::from(number.get()) == boundary) {
-                // The device cannot be ahead of the host that asked, nor pass marks out of order.
-                mark.at = at.max(after);
-                mark.deferred = None;
-                return;
-            }
-            after = after.max(mark.at);
+        let waits = |mark: &&mut Mark| {
+            mark.deferred.is_some_and(|number| u64::from(number.get()) == boundary)
+        };
+        if let Some(mark) = self.queue.iter_mut().find(waits) {
+            // The device cannot be ahead of the host that asked.
+            mark.at = mark.at.max(at);
+            mark.deferred = None;
         }
     }
 

@@ -38,8 +38,8 @@ impl Load {
         match self {
             Load::Constant(power) => *power,
             Load::Square { high, low, period, duty } => {
-                let into = at.as_nanos() % nanos(*period).max(1);
-                if into < nanos(period.mul_f64(*duty)) { *high } else { *low }
+                let into = at.as_nanos() % ticks(*period).max(1);
+                if into < ticks(period.mul_f64(*duty)) { *high } else { *low }
             }
             Load::Steps(steps) => {
                 let next = steps.partition_point(|(from, _)| *from <= at);
@@ -55,8 +55,8 @@ impl Load {
             Load::Constant(power) => *power * time,
             Load::Square { high, low, period, duty } => {
                 let on = period.mul_f64(*duty);
-                let whole = nanos(time) / nanos(*period).max(1);
-                let into = Duration::from_nanos(nanos(time) % nanos(*period).max(1));
+                let whole = ticks(time) / ticks(*period).max(1);
+                let into = Duration::from_nanos(ticks(time) % ticks(*period).max(1));
                 let each = *high * on + *low * (*period - on);
                 Energy::from_nanojoules(each.as_nanojoules() * i128::from(whole))
                     + *high * into.min(on)
@@ -79,7 +79,7 @@ impl Load {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -216,7 +216,7 @@ impl Fake {
         if self.period.is_zero() {
             return at;
         }
-        let period = nanos(self.period);
+        let period = ticks(self.period);
         let turn = at.as_nanos() / period;
         let moment = |turn: u64| {
             Timestamp::from_nanos(turn * period) + self.period.mul_f64(self.jitter * noise(turn))
