@@ -36,8 +36,8 @@ const EPSILON: f32 = 1e-8;
 #[derive(Parser)]
 struct Arguments {
     /// The frameworks to train with.
-    #[arg(long, value_enum, default_value = "both")]
-    framework: Choice,
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "candle,burn")]
+    framework: Vec<Framework>,
     /// The widths of the hidden layer.
     #[arg(
         long,
@@ -49,8 +49,8 @@ struct Arguments {
     /// The seeds of each size: they decide the first weights and the order of the images.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_name = "SEED,…")]
     seeds: Vec<u64>,
-    /// The passes over the images for training; with 40, each training on the digits lasts about a second or more, which
-    /// is many updates of any sensor.
+    /// The passes over the images for training; with 40, a training on the digits lasts from half a second to some
+    /// seconds, which is many updates of any sensor.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// A directory with the four files of Fashion-MNIST or MNIST, instead of the digits that come with this program.
@@ -61,21 +61,17 @@ struct Arguments {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Choice {
-    Candle,
-    Burn,
-    Both,
+impl Arguments {
+    /// The number of trainings.
+    fn trainings(&self) -> usize {
+        self.framework.len() * self.sizes.len() * self.seeds.len()
+    }
 }
 
-impl Choice {
-    fn frameworks(self) -> &'static [&'static str] {
-        match self {
-            Choice::Candle => &[InCandle::FRAMEWORK],
-            Choice::Burn => &[InBurn::FRAMEWORK],
-            Choice::Both => &[InCandle::FRAMEWORK, InBurn::FRAMEWORK],
-        }
-    }
+#[derive(Clone, Copy, ValueEnum)]
+enum Framework {
+    Candle,
+    Burn,
 }
 
 fn main() -> Result<()> {
@@ -83,11 +79,11 @@ fn main() -> Result<()> {
     let study = Study::new(&arguments, threads::settle()?)?;
     println!("{}", study.plan());
     let mut summaries = Vec::new();
-    if arguments.framework != Choice::Burn {
-        summaries.extend(study.trainings::<InCandle>()?);
-    }
-    if arguments.framework != Choice::Candle {
-        summaries.extend(study.trainings::<InBurn>()?);
+    for framework in &arguments.framework {
+        summaries.extend(match framework {
+            Framework::Candle => study.trainings::<InCandle>()?,
+            Framework::Burn => study.trainings::<InBurn>()?,
+        });
     }
     study.bar.finish_and_clear();
 
@@ -117,29 +113,21 @@ impl Study<'_> {
             }
         };
         // Not seen where standard error is no terminal.
-        let bar = ProgressBar::no_length()
+        let bar = ProgressBar::new(arguments.trainings() as u64 * u64::from(arguments.epochs))
             .with_style(ProgressStyle::with_template("{bar:40} {eta} left, {msg}")?);
-        let study = Study { arguments, threads, training, test, bar };
-        study.bar.set_length(study.count() as u64 * u64::from(arguments.epochs));
-        Ok(study)
-    }
-
-    /// The number of trainings.
-    fn count(&self) -> usize {
-        let Arguments { framework, sizes, seeds, .. } = self.arguments;
-        framework.frameworks().len() * sizes.len() * seeds.len()
+        Ok(Study { arguments, threads, training, test, bar })
     }
 
     /// What is going to happen, in words.
     fn plan(&self) -> String {
-        let Arguments { framework, sizes, seeds, epochs, .. } = self.arguments;
+        let Arguments { sizes, seeds, epochs, .. } = self.arguments;
         let of = |number: usize, what: &str| {
             format!("{number} {what}{}", if number == 1 { "" } else { "s" })
         };
         format!(
-            "{} in {}: {} × {}, {} of {} each, on {}",
-            of(self.count(), "training"),
-            framework.frameworks().join(" and "),
+            "{}: {} × {} × {}, {} of {} each, on {}",
+            of(self.arguments.trainings(), "training"),
+            of(self.arguments.framework.len(), "framework"),
             of(sizes.len(), "size"),
             of(seeds.len(), "seed"),
             of(*epochs as usize, "epoch"),

@@ -121,6 +121,18 @@ fn a_resumed_run_goes_on_with_its_numbers_and_its_joules() {
     );
 }
 
+#[test]
+fn a_directory_that_holds_a_run_is_not_written_over() {
+    let lab = Lab::new();
+    let meter = lab.meter([cpu(constant(100.0))]);
+    let run = meter.run("first").start().unwrap();
+    lab.pass(100);
+    let path = run.path().to_owned();
+    run.finish().unwrap();
+    let error = meter.run("second").directory(&path).start().unwrap_err().to_string();
+    assert!(error.contains("holds a run already") && error.contains("resume"), "{error}");
+}
+
 /// The process that `a_killed_run_…` kills: trains until then. Not a test of its own: it does nothing unless asked.
 #[test]
 fn child_that_trains_until_it_is_killed() {

@@ -1,5 +1,6 @@
 //! Runs on fake sensors and a fake clock: windows, sums, statuses, metrics, lanes.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -92,9 +93,9 @@ fn a_loop_left_early_closes_its_windows_and_says_so() {
     };
     assert!(fails().is_err());
     let panics = catch_unwind(AssertUnwindSafe(|| {
-        for _batch in run.steps(0..3) {
+        for batch in run.steps(0..3) {
             lab.pass(10);
-            panic!("the training panics");
+            assert_ne!(batch, 0, "the training panics");
         }
     }));
     assert!(panics.is_err());
@@ -222,8 +223,8 @@ fn phases_nest_overlap_and_stand_apart_from_the_steps_of_an_epoch() {
     assert_eq!(named("validate").duration, Duration::from_millis(260));
     assert_eq!(named("checkpoint").duration, Duration::from_millis(120));
     assert_eq!(named("checkpoint").parent, Some(named("validate").id));
-    assert_eq!(named("validate").metrics["accuracy"], 0.5);
-    assert_eq!(epoch.metrics["loss"], 2.5);
+    assert_eq!(named("validate").metrics, BTreeMap::from([("accuracy".to_owned(), 0.5)]));
+    assert_eq!(epoch.metrics, BTreeMap::from([("loss".to_owned(), 2.5)]));
     let step = steps[0];
     assert!((step.phases.unwrap().as_joules() - 2.5).abs() < 0.2, "{step:?}");
 }
@@ -386,4 +387,20 @@ fn the_table_shows_every_epoch_with_its_uncertainty_and_what_is_missing() {
     let (read, faults) = Summary::read(&ergometer::RunLog::open(&path).unwrap()).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(read.to_string(), text);
+}
+
+#[test]
+fn a_metric_that_is_no_number_is_logged_and_read_back_as_such() {
+    let lab = Lab::new();
+    let run = lab.meter([cpu(constant(50.0))]).run("diverged").start().unwrap();
+    for _epoch in run.epochs([1]) {
+        lab.pass(100);
+        run.metric("loss", f64::NAN);
+        run.metric("accuracy", 0.25);
+    }
+    let path = run.path().to_owned();
+    run.finish().unwrap();
+    let windows = windows(&path);
+    let metrics = &of(&windows, Kind::Epoch)[0].metrics;
+    assert!(metrics["loss"].is_nan() && (metrics["accuracy"] - 0.25).abs() < 1e-12, "{metrics:?}");
 }

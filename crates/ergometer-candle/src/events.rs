@@ -18,10 +18,12 @@ use crate::fence::fault;
 
 /// What [`builder`](crate::builder) gives, with step boundaries on the GPU's own clock.
 ///
-/// Each step boundary enqueues an event, about a microsecond each, and looks for those that the GPU has passed; nothing
-/// waits for the GPU but the first boundary of a thread, and epochs and phases as ever. Times are good to 4 µs or
-/// better, and are never earlier than the boundary's host time. It pays where a step is longer than the interval at which
-/// the GPU's energy counter is updated (20 ms to 100 ms); below that, a step's energy is interpolated anyway.
+/// Each step boundary enqueues an event and looks for those that the GPU has passed: some driver calls, and no wait but
+/// at the first boundary of a thread, and where epochs and phases open and close as ever. Right behind such a wait the
+/// times are good to microseconds; then the clocks of host and GPU drift apart, by a few milliseconds a minute at most,
+/// which [`sync_every`](ergometer::RunBuilder::sync_every) bounds in a loop without epochs. No boundary is earlier than
+/// it was enqueued, or later than it was seen to be passed. All this pays where a step is longer than the interval at
+/// which the GPU's energy counter is updated (20 ms to 100 ms); below that, a step's energy is interpolated anyway.
 ///
 /// Work that is being captured into a CUDA graph gets host times, since an event would become part of the graph. So do
 /// boundaries that another thread sets than the one that trains: candle gives each thread a stream of its own. Give every
@@ -101,8 +103,8 @@ struct Pending {
     marked: Timestamp,
 }
 
-/// CUDA tells the distance of two events as an `f32` of milliseconds, which is good to 4 µs up to here. The clocks of
-/// host and GPU drift apart by less than a millisecond meanwhile.
+/// CUDA tells the distance of two events as an `f32` of milliseconds, which is good to 4 µs up to here. An event that
+/// lies further off becomes the anchor of the next.
 const REACH: Duration = Duration::from_secs(60);
 
 /// Marks that the GPU has not reached yet; CUDA itself holds about as many launches. Beyond it, host times do.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::units::{Energy, Power, Timestamp};
 
@@ -190,8 +190,8 @@ pub struct Record {
     /// How many intervals between updates of the slowest sensor the window spans.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub intervals: Option<f64>,
-    /// What the program measured itself: loss, accuracy.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    /// What the program measured itself: loss, accuracy. What is no finite number is `null` in the log, and NaN here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
     /// How the window ended.
     pub status: Status,
@@ -343,6 +343,12 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+/// JSON has no NaN, and a loss that is one must not make its line unreadable.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|(name, number)| (name, number.unwrap_or(f64::NAN))).collect())
 }
 
 mod maybe_seconds {

@@ -596,8 +596,7 @@ impl Recording {
             tree::set_estimate(&mut record, &attribution, self, &self.totals(end));
         }
         let past = &self.run.past;
-        let same_boot = past.first.as_ref().is_some_and(|first| first.start <= self.run.start);
-        if let (Some(first), true) = (&past.first, same_boot) {
+        if let (Some(first), true) = (&past.first, past.same_boot) {
             record.start = first.start;
         }
         record.duration += past.duration;

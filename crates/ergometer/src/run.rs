@@ -108,11 +108,11 @@ impl RunBuilder {
     /// [`Run::finish`] returns the error.
     ///
     /// # Errors
-    /// If the system starts no more threads, or the log of a resumed run cannot be read.
+    /// If the system starts no more threads, the log of a resumed run cannot be read, or the directory holds a run already.
     pub fn start(self) -> Result<Run> {
         let meter = &self.meter.0;
         let clock = meter.clock.clone();
-        let past = match &self.resumed {
+        let mut past = match &self.resumed {
             Some(log) => Past::read(log.directory(), self.rank)?,
             None => Past::default(),
         };
@@ -133,6 +133,11 @@ impl RunBuilder {
             }
         };
 
+        if self.resumed.is_none() && RunLog::open(&directory).is_ok_and(|_| self.rank == 0) {
+            return Err(Error::invalid(format!("`{}` holds a run already", directory.display()))
+                .cure("go on with it by `meter.resume(…)`, or give another directory"));
+        }
+
         meter.samplers.wake();
         first_readings(&clock, &meter.channels);
         let mut course = Course::new(clock.clone());
@@ -150,6 +155,8 @@ impl RunBuilder {
         manifest.methods.boundaries = boundaries(&course);
         if let Some(log) = &self.resumed {
             manifest.created.clone_from(&log.manifest.created);
+            let (then, now) = (&log.manifest.machine.boot_id, &manifest.machine.boot_id);
+            past.same_boot = then == now && now.is_some();
         }
         let start = clock.now();
         let session = Session {

@@ -1,4 +1,5 @@
 //! A program of the shape of candle's `mnist-training`, as the README changes it.
+#![expect(clippy::print_stdout, reason = "the program that is measured prints")]
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{AdamW, Module, Optimizer, VarBuilder, VarMap, loss, ops};

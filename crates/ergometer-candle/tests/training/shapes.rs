@@ -23,7 +23,7 @@ fn steps_follow_each_other_without_a_gap_and_know_their_data() {
     }
     let log = gym.finish();
     let epoch = STEP * 3 + EVALUATION;
-    let starts = [STEP * 0, STEP, STEP * 2, epoch, epoch + STEP, epoch + STEP * 2];
+    let starts = [Duration::ZERO, STEP, STEP * 2, epoch, epoch + STEP, epoch + STEP * 2];
     assert_eq!(log.step_times(), starts.map(|start| (start, STEP)));
     for step in &log.steps {
         assert_eq!((step.data, step.samples), (Some(FETCH), Some(8)));
@@ -64,7 +64,10 @@ fn accumulated_gradients_are_one_step() {
         }
     }
     let log = gym.finish();
-    assert_eq!(log.step_times(), [(STEP * 0, STEP * 3), (STEP * 3, STEP * 3), (STEP * 6, STEP)]);
+    assert_eq!(
+        log.step_times(),
+        [(Duration::ZERO, STEP * 3), (STEP * 3, STEP * 3), (STEP * 6, STEP)]
+    );
     assert_eq!(
         log.steps.iter().map(|step| step.samples).collect::<Vec<_>>(),
         [Some(24), Some(24), Some(8)]

@@ -60,8 +60,13 @@ impl Journal {
     /// Replaces the manifest in one move.
     pub(crate) fn write_manifest(&mut self, manifest: &Manifest) {
         let written = self.open().and_then(|()| {
-            let path = self.directory.join(MANIFEST);
-            let draft = self.directory.join(format!(".run-{}.json", self.rank));
+            // The other ranks have sensors of their own, so each has a manifest.
+            let name = match self.rank {
+                0 => MANIFEST.to_owned(),
+                rank => format!("rank-{rank:05}.json"),
+            };
+            let (path, draft) =
+                (self.directory.join(&name), self.directory.join(format!(".{name}")));
             let text = serde_json::to_string_pretty(manifest).unwrap_or_default() + "\n";
             fs::write(&draft, text).map_err(|error| Error::file("write", &draft, error))?;
             fs::rename(&draft, &path).map_err(|error| Error::file("write", &path, error))

@@ -23,6 +23,8 @@ pub(crate) struct Past {
     pub(crate) duration: Duration,
     /// The first session's start.
     pub(crate) first: Option<Start>,
+    /// Whether the machine has not been started anew since, so that its clock has gone on.
+    pub(crate) same_boot: bool,
     /// The last step's number in each lane, and the steps in all.
     pub(crate) steps: BTreeMap<u32, u64>,
     pub(crate) step_count: u64,
@@ -52,6 +54,9 @@ impl Past {
     pub(crate) fn read(directory: &Path, rank: u32) -> Result<Past> {
         let path = lines_of(directory, rank);
         let mut past = Past::default();
+        if !path.exists() {
+            return Ok(past); // Killed before its first line.
+        }
         let mut lines = Lines::open(&path)?;
         for line in lines.by_ref() {
             match line {

@@ -1,0 +1,97 @@
+//! A budget of energy, and trainings that go on where an earlier one ended.
+
+use ergometer::record::State;
+use ergometer::{Energy, Kind, Status};
+use ergometer_burn::MeteredRun;
+use burn::tensor::ElementConversion;
+
+use crate::gym::{BATCH, Gym, loader, run_log};
+
+#[test]
+fn a_budget_ends_the_training_with_its_reason() {
+    let gym = Gym::with(|meter| meter, |run| run.budget(Energy::from_joules(20.0)));
+    let result = gym.train(10 * BATCH, |training| training.num_epochs(10_000));
+    let reason = gym.run.stop_reason().unwrap();
+    assert!(reason.contains("budget of 20.0 J"), "{reason}");
+    assert_eq!(result.interrupted.unwrap().reason, Some(reason.clone()));
+    assert!(result.error.is_none());
+
+    // The model is the trained one, and computes.
+    let batch = loader(BATCH, 0).iter().next().unwrap().unwrap();
+    let loss: f32 = result.model.forward(batch).loss.into_scalar::<f32>().elem();
+    assert!(loss.is_finite());
+
+    let findings = gym.finish();
+    findings.check_boundaries();
+    findings.check_burn_logs();
+    let end = findings.end();
+    assert_eq!((end.status, end.reason.as_ref()), (Status::Stopped, Some(&reason)));
+    assert_eq!(run_log(findings.home.path()).manifest.state, State::Stopped);
+    assert!(findings.events.iter().any(|event| event == "budget"));
+    // It ends soon after, by no more than what the recorder and burn need to notice.
+    let used = end.energy.unwrap().as_joules();
+    assert!((20.0..40.0).contains(&used), "{used} J");
+    // Nothing was computed after the last step, and no epoch was begun for nothing.
+    assert!(findings.of(Kind::Epoch).iter().all(|epoch| !findings.steps(epoch).is_empty()));
+}
+
+#[test]
+fn a_validation_that_has_begun_is_finished() {
+    let gym = Gym::with(|meter| meter, |run| run.budget(Energy::from_joules(10.0)));
+    let valid = gym.run.valid(loader(3 * BATCH, 0));
+    let mut batches = valid.iter();
+    batches.next().unwrap().unwrap();
+    while !gym.run.is_stopped() {
+        std::thread::yield_now();
+    }
+    assert_eq!(batches.by_ref().count(), 2);
+    drop(batches);
+    assert_eq!(gym.run.train(loader(3 * BATCH, 0)).iter().count(), 0);
+    let findings = gym.finish();
+    assert_eq!(findings.of(Kind::Phase)[0].status, Status::Complete);
+    assert!(findings.of(Kind::Epoch).is_empty(), "an epoch that cannot begin is none");
+}
+
+#[test]
+fn a_training_from_a_checkpoint_counts_its_epochs_as_burn_does() {
+    let gym = Gym::new();
+    gym.train(3 * BATCH, |training| training.with_default_checkpointers());
+
+    // Another run that goes on from the same checkpoint.
+    let burn = gym.burn();
+    let again = Gym::new();
+    copy(&burn, &again.burn());
+    again.run.starting_epoch(2 + 1);
+    again.train(3 * BATCH, |training| {
+        training.with_default_checkpointers().checkpoint(2).num_epochs(4)
+    });
+    let findings = again.finish();
+    let numbers: Vec<_> = findings.of(Kind::Epoch).iter().filter_map(|epoch| epoch.epoch).collect();
+    assert_eq!(numbers, [3, 4]);
+    for epoch in findings.of(Kind::Epoch) {
+        let total = findings.burn_total("train", epoch.epoch.unwrap(), "Energy");
+        assert!((total / epoch.energy.unwrap().as_joules() - 1.0).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_resumed_run_counts_on_by_itself() {
+    let gym = Gym::new();
+    for _batch in gym.run.train(loader(3 * BATCH, 0)).iter() {}
+    let home = gym.home;
+    gym.run.finish().unwrap();
+    let resumed = Gym::with(|meter| meter, |run| run).meter().resume(home.path().join("run")).unwrap();
+    let run = resumed.start().unwrap();
+    for _batch in run.train(loader(3 * BATCH, 0)).iter() {}
+    run.finish().unwrap();
+    let epochs = run_log(home.path()).windows(Kind::Epoch).unwrap();
+    assert_eq!(epochs.iter().filter_map(|epoch| epoch.epoch).collect::<Vec<_>>(), [1, 2]);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, place) = { let entry = entry.unwrap(); (entry.path(), to.join(entry.file_name())) };
+        if path.is_dir() { copy(&path, &place) } else { std::fs::copy(path, place).map(|_| ()).unwrap() }
+    }
+}

@@ -1,0 +1,8 @@
+//! Real trainings by burn, measured over sensors of constant power: what the run's log and burn's own logs say, held
+//! against when the user's code really ran.
+
+mod budget;
+mod gym;
+mod loops;
+mod metrics;
+mod strategies;
