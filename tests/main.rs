@@ -27,6 +27,9 @@ mod rapl;
 // The mathematics.
 mod series;
 
+// Devices that run behind the host.
+mod device;
+
 // Runs, on fake sensors and a fake clock.
 mod log;
 mod run;

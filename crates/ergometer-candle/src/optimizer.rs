@@ -11,8 +11,9 @@ use ergometer::Lane;
 ///
 /// For loops where the update is hidden in a method, comes only now and then (reinforcement learning, accumulated
 /// gradients), or is the only place that can be changed. A step begins at the update before, or where the epoch or phase
-/// around it does, so an evaluation between two updates of an epoch counts to the later one; what comes after the last
-/// update of an epoch belongs to no step. An update that fails is no step: its energy goes to the next one. Use this *or* `run.steps(…)`; with both, every step would be counted twice.
+/// around it does. So an evaluation between two updates of an epoch counts to the later one, and what comes after an
+/// epoch's last update to no step. An update that fails is no step: its energy goes to the next one. Use this *or*
+/// `run.steps(…)`; with both, every step would be counted twice.
 ///
 /// ```
 /// # use candle_core::{DType, Device, Result, Tensor};

@@ -5,7 +5,7 @@ use ergometer::{Energy, Kind, Status};
 use ergometer_burn::MeteredRun;
 use burn::tensor::ElementConversion;
 
-use crate::gym::{BATCH, Gym, loader, run_log};
+use crate::gym::{BATCH, Gym, builder, loader, run_log};
 
 #[test]
 fn a_budget_ends_the_training_with_its_reason() {
@@ -80,7 +80,7 @@ fn a_resumed_run_counts_on_by_itself() {
     for _batch in gym.run.train(loader(3 * BATCH, 0)).iter() {}
     let home = gym.home;
     gym.run.finish().unwrap();
-    let resumed = Gym::with(|meter| meter, |run| run).meter().resume(home.path().join("run")).unwrap();
+    let resumed = builder().build().unwrap().resume(home.path().join("run")).unwrap();
     let run = resumed.start().unwrap();
     for _batch in run.train(loader(3 * BATCH, 0)).iter() {}
     run.finish().unwrap();

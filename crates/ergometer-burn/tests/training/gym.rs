@@ -34,13 +34,14 @@ pub(crate) fn power() -> Power {
 }
 
 /// Two sensors of 60 W and 40 W, one of them updated every 20 ms, that resolve every window in these tests.
-fn sensors(builder: MeterBuilder) -> MeterBuilder {
+pub(crate) fn builder() -> MeterBuilder {
     let narrow = |hardware, key, watts| {
         Fake::counter(Domain::new(hardware, key, "fake"), Load::Constant(Power::from_watts(watts)))
             .power_between(Power::from_watts(watts - 1.0), Power::from_watts(watts + 1.0))
             .specified(|specification| specification.interval = Duration::from_millis(5))
     };
     let gpu = narrow(Hardware::Gpu, "GPU-0", 40.0).period(Duration::from_millis(20));
+    let builder = ergometer_burn::builder(&Device::flex()).unwrap();
     builder.sensor(narrow(Hardware::Cpu, "package-0", 60.0)).sensor(gpu)
 }
 
@@ -61,8 +62,7 @@ impl Gym {
         run: impl FnOnce(RunBuilder) -> RunBuilder,
     ) -> Gym {
         let home = TempDir::new().unwrap();
-        let builder = ergometer_burn::builder(&Device::flex()).unwrap();
-        let meter = meter(sensors(builder)).build().unwrap();
+        let meter = meter(builder()).build().unwrap();
         let run = run(meter.run("net").directory(home.path().join("run"))).start().unwrap();
         Gym { home, notes: Notes::default(), run }
     }

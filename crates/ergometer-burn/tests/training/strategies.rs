@@ -8,6 +8,7 @@ use burn::tensor::{Device, TensorReadError};
 use burn::train::metric::{Metric, MetricMetadata, MetricName, SerializedEntry};
 use burn::train::{ExecutionStrategy, MultiDeviceOptim};
 use ergometer::{Kind, Status};
+use ergometer_burn::MeteredRun;
 
 use crate::gym::{BATCH, Findings, Gym, loader};
 
@@ -178,5 +179,3 @@ fn a_loader_is_wrapped_without_a_change() {
     let findings = gym.finish();
     assert_eq!(findings.of(Kind::Step).len(), 3);
 }
-
-use ergometer_burn::MeteredRun;
