@@ -209,5 +209,5 @@ fn a_table_fits_120_columns_and_says_what_is_estimated() {
 
 #[test]
 fn nothing_compares_to_nothing() {
-    assert_eq!(Comparison::of(&[]).to_string(), "no runs\n");
+    assert_eq!(Comparison::of(&[]).to_string(), "no runs");
 }

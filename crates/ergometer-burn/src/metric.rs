@@ -24,7 +24,7 @@ pub trait WithEnergy {
     ///
     /// Both have a curve on the dashboard and a file in burn's logs: joules and mean watts for each step, and for each
     /// epoch, once it is over, its energy exactly as in the run's own log, and its mean power. A step's value is
-    /// provisional: what the sensors had told by then.
+    /// provisional: what the sensors had told by then. A step that they had told nothing about yet has none.
     ///
     /// To be called last: `with_interrupter` after it would replace the handle through which a budget ends the training.
     /// The loaders have to be the run's too ([`MeteredRun`](crate::MeteredRun)); for others nothing is shown.
@@ -172,7 +172,8 @@ impl PassMetric {
     fn whole(&mut self, pass: &Pass) -> (Estimate, Duration, bool) {
         let ended = pass.ended();
         if ended.is_some() && self.answers.load(Ordering::Relaxed) {
-            let settled = self.records().find(self.split.kind(), PATIENCE, |record| pass.is(record));
+            let settled =
+                self.records().find(self.split.kind(), PATIENCE, |record| pass.is(record));
             if let Some(record) = settled {
                 return (record.estimate(), record.duration, true);
             }
@@ -203,7 +204,8 @@ impl Metric for PassMetric {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: Some(self.shows.unit().to_owned()), higher_is_better: false }.into()
+        NumericAttributes { unit: Some(self.shows.unit().to_owned()), higher_is_better: false }
+            .into()
     }
 
     /// Never fails: an error would stop the training.
@@ -266,21 +268,24 @@ impl Numeric for PassMetric {
     }
 }
 
-/// A step's energy, provisional; for a step so long that the series no longer reach back to its start, the settled one.
+/// A step's energy, provisional, if every sensor has told something about it.
+///
+/// For a step so long that the series no longer reach back to its start, it is the settled one.
 fn energy_of(records: &Records, step: &Step, end: Timestamp) -> Option<Energy> {
-    let estimate = records.between(*step.opened.end(), end);
-    // A twentieth of the step: the training runs ahead meanwhile, or is held up by no more than that.
-    let patience = (end.since(*step.opened.end()) / 20).min(PATIENCE);
-    if estimate.quality != Quality::Partial || step.ended.is_none() || patience < SETTLING {
+    let start = *step.opened.end();
+    let estimate = records.between(start, end);
+    if estimate.quality != Quality::Partial {
         return estimate.energy;
     }
-    let settled = records.find(Kind::Step, patience, |record| {
-        record.phase.is_none() == (record.epoch.is_some()) && step.opened.contains(&record.start)
-    });
-    settled.map_or(estimate, |record| record.estimate()).energy
+    // A twentieth of the step: no more than that is the training held up.
+    let patience = (end.since(start) / 20).min(PATIENCE);
+    if step.ended.is_none() || patience < SETTLING {
+        return None;
+    }
+    records.find(Kind::Step, patience, |record| step.opened.contains(&record.start))?.energy
 }
 
-/// A window settles within this, for most sensors; less is not worth waiting.
+/// Most sensors settle a window within this; waiting for less is no use.
 const SETTLING: Duration = Duration::from_millis(100);
 
 /// The energy of a pass so far, put together from pieces that are short enough for the series to reach back.
@@ -315,5 +320,136 @@ impl Running {
             *self = Running { sum, from: end };
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_core::data::dataloader::Progress;
+    use ergometer::sensor::fake::{Fake, Load};
+    use ergometer::sensor::{Domain, Hardware};
+    use ergometer::{FakeClock, Meter, Power};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A run over a sensor of 100 W on a fake clock, and its first training pass.
+    struct Bench {
+        hands: FakeClock,
+        run: Run,
+        pass: Arc<Pass>,
+        _home: TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let (hands, home) = (FakeClock::new(), TempDir::new().unwrap());
+            let watts = Power::from_watts;
+            let domain = Domain::new(Hardware::Cpu, "package-0", "fake");
+            let sensor = Fake::counter(domain, Load::Constant(watts(100.0)))
+                .power_between(watts(99.0), watts(101.0));
+            let meter = Meter::builder().sensor(sensor).clock(hands.clock()).build().unwrap();
+            let run = meter.run("net").directory(home.path()).start().unwrap();
+            let pass = Passes::of(&run).begin(Split::Train, 1, 1).unwrap();
+            Bench { hands, run, pass, _home: home }
+        }
+
+        fn metric(&self, shows: Shows) -> PassMetric {
+            let metric = PassMetric::new(
+                &Passes::of(&self.run),
+                Split::Train,
+                shows,
+                &Arc::new(true.into()),
+            );
+            PassMetric { nth: 0, ..metric }
+        }
+
+        /// The steps of the pass, one after the other.
+        fn step(&self, number: u64, time: Duration) {
+            assert!(self.pass.ask(number));
+            self.pass.hand_out(number);
+            self.hands.advance(time);
+            assert!(self.pass.ask(number + 1));
+        }
+    }
+
+    fn update(metric: &mut PassMetric) -> (String, Option<f64>) {
+        let progress = Progress::new(1, 1, None);
+        let metadata = MetricMetadata { progress, iteration: None, lr: None };
+        let entry = metric.update(&(), &metadata).unwrap();
+        (entry.formatted, metric.value().map(|value| value.current()))
+    }
+
+    fn is_near(value: f64, expected: f64) -> bool {
+        (value / expected - 1.0).abs() < 1e-3
+    }
+
+    #[test]
+    fn a_step_that_no_sensor_has_told_of_has_no_value() {
+        let bench = Bench::new();
+        bench.step(0, Duration::from_millis(1));
+        assert_eq!(
+            update(&mut bench.metric(Shows::Energy)),
+            ("epoch N/A J - batch N/A J".to_owned(), None)
+        );
+    }
+
+    #[test]
+    fn a_step_has_its_own_energy_and_the_epoch_that_so_far() {
+        let bench = Bench::new();
+        let (mut energy, mut power) = (bench.metric(Shows::Energy), bench.metric(Shows::Power));
+        for (number, expected) in [(0, 50.0), (1, 50.0), (2, 50.0)] {
+            bench.step(number, Duration::from_millis(500));
+            assert!(is_near(update(&mut energy).1.unwrap(), expected));
+            assert!(is_near(update(&mut power).1.unwrap(), 100.0));
+            assert!(is_near(
+                energy.running_value().unwrap().current(),
+                expected * (number + 1) as f64
+            ));
+        }
+    }
+
+    #[test]
+    fn a_step_longer_than_the_series_reach_back_has_the_energy_of_its_record() {
+        let bench = Bench::new();
+        bench.step(0, Duration::from_secs(1));
+        bench.step(1, Duration::from_secs(60));
+        let mut metric = bench.metric(Shows::Energy);
+        update(&mut metric);
+        assert!(is_near(update(&mut metric).1.unwrap(), 6_000.0));
+    }
+
+    #[test]
+    fn an_epoch_that_settles_is_told_exactly() {
+        let bench = Bench::new();
+        bench.step(0, Duration::from_secs(3));
+        Passes::of(&bench.run).end(&bench.pass, true, Some(32));
+        let mut metric = bench.metric(Shows::Energy);
+        let text = metric.compute().unwrap().formatted;
+        let record = bench.run.last_epoch().unwrap();
+        assert_eq!(text, format!("epoch {}", record.estimate()));
+        assert_eq!(
+            metric.final_value().current().to_bits(),
+            record.energy.unwrap().as_joules().to_bits()
+        );
+        metric.clear();
+        assert!(metric.final_value().current().is_nan(), "the next epoch is not known, and not 0");
+    }
+
+    #[test]
+    fn a_recorder_that_does_not_answer_is_waited_for_once() {
+        let Bench { hands, run, _home, .. } = Bench::new();
+        let passes = Passes::of(&run);
+        run.finish().unwrap();
+        let pass = passes.begin(Split::Train, 2, 2).unwrap();
+        passes.end(&pass, true, None);
+        let answers = Arc::new(true.into());
+        for waits in [PATIENCE, Duration::ZERO] {
+            let mut metric = PassMetric::new(&passes, Split::Train, Shows::Energy, &answers);
+            metric.nth = 1;
+            let before = hands.now();
+            metric.compute().unwrap();
+            assert_eq!(hands.now().since(before), waits);
+        }
     }
 }

@@ -109,7 +109,12 @@ impl Passes {
     /// Nothing begins once the budget is used up. Waits for the device where the window opens.
     pub(crate) fn begin(&self, split: Split, loader: u64, shard: u64) -> Option<Arc<Pass>> {
         let _one_by_one = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let joined = self.state().passes.iter().find(|pass| pass.loader == loader && pass.join(shard)).cloned();
+        let joined = self
+            .state()
+            .passes
+            .iter()
+            .find(|pass| pass.loader == loader && pass.join(shard))
+            .cloned();
         if joined.is_some() {
             return joined;
         }
@@ -301,7 +306,13 @@ impl Pass {
             progress.steps.pop_front();
         }
         let now = self.records.now();
-        progress.steps.push_back(Step { number, before, batches: 1, opened: now..=now, ended: None });
+        progress.steps.push_back(Step {
+            number,
+            before,
+            batches: 1,
+            opened: now..=now,
+            ended: None,
+        });
         if !progress.closing {
             self.open_step(&mut progress);
         }
@@ -394,6 +405,170 @@ impl fmt::Debug for Passes {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("split", &self.split).field("nth", &self.nth).finish_non_exhaustive()
+        f.debug_struct("Pass")
+            .field("split", &self.split)
+            .field("nth", &self.nth)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use ergometer::sensor::fake::{Fake, Load};
+    use ergometer::sensor::{Domain, Hardware};
+    use ergometer::{Energy, FakeClock, Meter, MeterBuilder, Power, RunBuilder, RunLog};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A run over a sensor of 100 W on a fake clock.
+    struct Bench {
+        hands: FakeClock,
+        run: Run,
+        home: TempDir,
+    }
+
+    impl Bench {
+        fn new(
+            meter: impl FnOnce(MeterBuilder) -> MeterBuilder,
+            run: impl FnOnce(RunBuilder) -> RunBuilder,
+        ) -> Bench {
+            let (hands, home) = (FakeClock::new(), TempDir::new().unwrap());
+            let watts = Power::from_watts;
+            let domain = Domain::new(Hardware::Cpu, "package-0", "fake");
+            let sensor = Fake::counter(domain, Load::Constant(watts(100.0)))
+                .power_between(watts(99.0), watts(101.0));
+            let meter =
+                meter(Meter::builder().sensor(sensor).clock(hands.clock())).build().unwrap();
+            let run = run(meter.run("net").directory(home.path())).start().unwrap();
+            Bench { hands, run, home }
+        }
+
+        fn pass(&self) {
+            self.hands.advance(Duration::from_millis(10));
+        }
+
+        /// Steps and epochs in the log, in order: how long, and how they ended.
+        fn finish(self) -> Vec<(Kind, Duration, Status)> {
+            self.run.finish().unwrap();
+            let log = RunLog::open(self.home.path()).unwrap();
+            let windows = [Kind::Step, Kind::Epoch].map(|kind| log.windows(kind).unwrap()).concat();
+            windows
+                .into_iter()
+                .map(|record| (record.kind, record.duration, record.status))
+                .collect()
+        }
+    }
+
+    const fn millis(time: u64) -> Duration {
+        Duration::from_millis(time)
+    }
+
+    #[test]
+    fn a_step_of_two_shards_lasts_from_the_first_batch_to_the_first_that_asks_for_the_next() {
+        let bench = Bench::new(|meter| meter, |run| run);
+        let passes = Passes::of(&bench.run);
+        let pass = passes.begin(Split::Train, 1, 1).unwrap();
+        assert_eq!(passes.begin(Split::Train, 1, 2).unwrap().nth, 0, "the same pass");
+        for number in 0..2 {
+            assert!(pass.ask(number));
+            pass.hand_out(number);
+            bench.pass();
+            assert!(pass.ask(number));
+            pass.hand_out(number);
+            bench.pass();
+        }
+        // The second shard has fewer batches; what it asks again for changes nothing.
+        assert!(pass.ask(2));
+        passes.end(&pass, true, None);
+        bench.pass();
+        assert!(pass.ended().is_none());
+        passes.end(&pass, true, None);
+        assert!(pass.ended().is_some());
+        assert_eq!(pass.step_of(0).unwrap().number, 0);
+        assert!(pass.step_of(1).is_none(), "a step's energy is told once");
+        assert_eq!(pass.step_of(2).unwrap().number, 1);
+        let step = (Kind::Step, millis(20), Status::Complete);
+        assert_eq!(bench.finish(), [step, step, (Kind::Epoch, millis(50), Status::Complete)]);
+    }
+
+    #[test]
+    fn a_shard_that_goes_through_its_loader_again_is_in_another_pass() {
+        let bench = Bench::new(|meter| meter, |run| run);
+        let passes = Passes::of(&bench.run);
+        let first = passes.begin(Split::Train, 1, 1).unwrap();
+        let slow = passes.begin(Split::Train, 1, 2).unwrap();
+        passes.end(&first, true, None);
+        let second = passes.begin(Split::Train, 1, 1).unwrap();
+        assert_eq!((slow.nth, second.nth), (0, 1));
+        assert_eq!(passes.begin(Split::Train, 2, 3).unwrap().nth, 2, "another loader's");
+        passes.end(&slow, true, None);
+        assert_eq!(passes.begin(Split::Train, 1, 2).unwrap().nth, 1);
+    }
+
+    #[test]
+    fn a_step_that_one_shard_has_begun_when_the_budget_is_used_up_is_done_by_all() {
+        let bench = Bench::new(|meter| meter, |run| run.budget(Energy::from_joules(1.0)));
+        let passes = Passes::of(&bench.run);
+        let interrupter = Interrupter::new();
+        passes.interrupt_through(interrupter.clone());
+        let pass = passes.begin(Split::Train, 1, 1).unwrap();
+        passes.begin(Split::Train, 1, 2).unwrap();
+        assert!(pass.ask(0));
+        pass.hand_out(0);
+        bench.hands.advance(millis(100));
+        assert!(bench.run.is_stopped());
+        assert!(pass.ask(0), "the other shard's part of the step");
+        pass.hand_out(0);
+        assert!(!pass.ask(1));
+        passes.end(&pass, false, None);
+        assert!(!interrupter.should_stop(), "a shard is still at work");
+        assert!(!pass.ask(1));
+        passes.end(&pass, false, None);
+        assert_eq!(interrupter.get_message(), bench.run.stop_reason());
+        assert!(interrupter.should_stop());
+        assert!(passes.begin(Split::Train, 1, 1).is_none());
+        assert_eq!(bench.finish()[1].2, Status::Stopped);
+    }
+
+    #[test]
+    fn a_step_waits_for_the_one_before_that_another_thread_is_closing() {
+        let (waiting, told) = mpsc::channel();
+        let (release, gate) = mpsc::channel();
+        let (waiting, gate) = (Mutex::new(waiting), Mutex::new(gate));
+        // The fence is a device that takes its time at the first step, and none before.
+        let fence = move || {
+            waiting.lock().unwrap().send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+            Ok(())
+        };
+        let bench = Bench::new(|meter| meter.fence(fence), |run| run.sync_every(1));
+        let passes = Passes::of(&bench.run);
+        release.send(()).unwrap();
+        let pass = passes.begin(Split::Train, 1, 1).unwrap();
+        told.recv().unwrap();
+        passes.begin(Split::Train, 1, 2).unwrap();
+        assert!(pass.ask(0));
+        pass.hand_out(0);
+        std::thread::scope(|scope| {
+            let closes = std::thread::Builder::new().spawn_scoped(scope, || pass.ask(1)).unwrap();
+            told.recv().unwrap();
+            assert!(pass.ask(1));
+            pass.hand_out(1);
+            bench.pass();
+            release.send(()).unwrap();
+            assert!(closes.join().unwrap());
+        });
+        bench.pass();
+        (0..6).for_each(|_| release.send(()).unwrap());
+        assert!(pass.ask(2));
+        passes.end(&pass, true, None);
+        passes.end(&pass, true, None);
+        let steps = bench.finish();
+        let complete = (Kind::Step, millis(10), Status::Complete);
+        assert_eq!(steps[..2], [complete, complete]);
     }
 }

@@ -41,7 +41,7 @@ impl Compare {
         if self.json {
             write_json(out, &comparison)?;
         } else {
-            write!(out, "{comparison}")?;
+            writeln!(out, "{comparison}")?;
         }
         Ok(if read.whole { 0 } else { FAILURE })
     }

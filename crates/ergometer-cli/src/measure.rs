@@ -97,7 +97,7 @@ impl Measure {
 fn finish(run: Run, status: u8, err: &mut dyn Write) -> u8 {
     match run.finish() {
         Ok(summary) => {
-            let _ = write!(err, "{summary}");
+            let _ = writeln!(err, "{summary}");
             status
         }
         Err(error) => {

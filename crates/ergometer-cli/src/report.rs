@@ -29,7 +29,7 @@ impl Report {
         } else {
             for (place, summary) in read.summaries.iter().enumerate() {
                 let gap = if place > 0 { "\n" } else { "" };
-                write!(out, "{gap}{summary}")?;
+                writeln!(out, "{gap}{summary}")?;
             }
         }
         Ok(if read.whole { 0 } else { FAILURE })

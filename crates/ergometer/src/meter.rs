@@ -231,10 +231,19 @@ impl MeterBuilder {
         let sysfs = self.sysfs.as_deref().unwrap_or(Path::new("/sys"));
         let procfs = self.procfs.as_deref().unwrap_or(Path::new("/proc"));
         found.extend(nvml::open(self.nvml_library.as_deref(), &self.gpus));
-        if self.gpus != Selection::All {
-            let error = Error::unsupported("only the GPUs that were selected are measured")
-                .cure("select all of them: `.gpus(Selection::All)`");
-            found.absent.push(Absence { source: "other gpus".to_owned(), error });
+        // Cards that stand idle beside the training draw power too. Their driver lists them without being asked to wake.
+        let selected = match &self.gpus {
+            Selection::All => usize::MAX,
+            Selection::Pci(addresses) => addresses.len(),
+        };
+        let cards = procfs.join("driver/nvidia/gpus").read_dir().map_or(0, Iterator::count);
+        if cards > selected {
+            let error =
+                Error::unsupported("the training does not use them, so they are not measured")
+                    .cure("measure all: `.gpus(Selection::All)`");
+            found
+                .absent
+                .push(Absence { source: format!("{} other GPUs", cards - selected), error });
         }
         found.extend(rapl::open(sysfs));
         // A model stands in for what no sensor covers, and for nothing else.

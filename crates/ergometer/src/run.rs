@@ -513,7 +513,7 @@ fn machine() -> Machine {
     }
 }
 
-/// A run's id: when, what, and four digits so that two of a second differ.
+/// A run's id: when, what, and four digits so that two of a moment differ. Sorted by name, runs are in order.
 fn run_id(name: &str) -> String {
     let clean: String =
         name.chars()
@@ -526,5 +526,5 @@ fn run_id(name: &str) -> String {
     hasher.write_u32(std::process::id());
     hasher.write_u64(SERIAL.load(Ordering::Relaxed));
     let salt = hasher.finish() & 0xffff;
-    format!("{}-{clean}-{salt:04x}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"))
+    format!("{}-{clean}-{salt:04x}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
 }

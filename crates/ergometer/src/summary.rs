@@ -338,12 +338,10 @@ impl Summary {
                 None => writeln!(f, "happened: {event} ({count}×)")?,
             }
         }
+        // The last line, without an end: there is always something that no sensor covers.
         let unmeasured: Vec<_> =
             self.manifest.unmeasured.iter().map(|part| part.source.as_str()).collect();
-        if !unmeasured.is_empty() {
-            writeln!(f, "not measured: {}", unmeasured.join(", "))?;
-        }
-        Ok(())
+        write!(f, "not measured: {}", unmeasured.join(", "))
     }
 }
 

@@ -1,9 +1,9 @@
 //! A budget of energy, and trainings that go on where an earlier one ended.
 
+use burn::tensor::ElementConversion;
 use ergometer::record::State;
 use ergometer::{Energy, Kind, Status};
 use ergometer_burn::MeteredRun;
-use burn::tensor::ElementConversion;
 
 use crate::gym::{BATCH, Gym, builder, loader, run_log};
 
@@ -91,7 +91,14 @@ fn a_resumed_run_counts_on_by_itself() {
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
-        let (path, place) = { let entry = entry.unwrap(); (entry.path(), to.join(entry.file_name())) };
-        if path.is_dir() { copy(&path, &place) } else { std::fs::copy(path, place).map(|_| ()).unwrap() }
+        let (path, place) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &place)
+        } else {
+            std::fs::copy(path, place).map(|_| ()).unwrap()
+        }
     }
 }

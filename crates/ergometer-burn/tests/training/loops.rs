@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use burn::data::dataloader::DataLoaderBuilder;
 use burn::data::dataset::{Dataset, DatasetError};
@@ -12,7 +13,7 @@ use burn::train::TrainStep;
 use ergometer::{Kind, Status};
 use ergometer_burn::MeteredRun;
 
-use crate::gym::{BATCH, Gym, Item, Sums, loader};
+use crate::gym::{BATCH, Gym, Item, Sums, loader, power};
 
 #[test]
 fn a_loop_written_by_hand_needs_the_wrapper_alone() {
@@ -91,8 +92,12 @@ fn a_loop_that_is_left_closes_its_windows() {
     assert!(panicked.is_err());
     let findings = gym.finish();
     let epochs = findings.of(Kind::Epoch);
-    assert_eq!(epochs.iter().map(|epoch| epoch.status).collect::<Vec<_>>(), [Status::Dropped, Status::Panicked]);
-    let last = |epoch| findings.steps(epoch).into_iter().map(|step| step.status).collect::<Vec<_>>();
+    assert_eq!(
+        epochs.iter().map(|epoch| epoch.status).collect::<Vec<_>>(),
+        [Status::Dropped, Status::Panicked]
+    );
+    let last =
+        |epoch| findings.steps(epoch).into_iter().map(|step| step.status).collect::<Vec<_>>();
     assert_eq!(last(epochs[0]), [Status::Complete, Status::Complete, Status::Dropped]);
     assert_eq!(last(epochs[1]), [Status::Panicked]);
     assert_eq!(epochs[0].samples, Some(3 * BATCH as u64));
@@ -125,6 +130,34 @@ fn data_that_cannot_be_read_end_the_training_as_without_a_meter() {
     let epochs = findings.of(Kind::Epoch);
     assert_eq!(epochs.len(), 1);
     assert_eq!((findings.steps(epochs[0]).len(), epochs[0].status), (2, Status::Dropped));
+}
+
+/// A data set that takes 5 ms for each batch.
+struct Slow;
+
+impl Dataset<Item> for Slow {
+    fn get(&self, index: usize) -> Result<Item, DatasetError> {
+        if index.is_multiple_of(BATCH) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok([0.5; 16])
+    }
+
+    fn len(&self) -> usize {
+        4 * BATCH
+    }
+}
+
+#[test]
+fn loading_the_data_is_in_the_epoch_and_in_no_step() {
+    let gym = Gym::new();
+    let slow = DataLoaderBuilder::new(Sums).batch_size(BATCH).build(Slow);
+    gym.training(slow, loader(BATCH, 0)).launch(gym.learner());
+    let findings = gym.finish();
+    findings.check_boundaries();
+    for epoch in findings.of(Kind::Epoch) {
+        assert!(epoch.remainder.unwrap() > power() * Duration::from_millis(4 * 5));
+    }
 }
 
 #[test]

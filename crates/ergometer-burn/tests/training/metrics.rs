@@ -28,9 +28,12 @@ struct Shown {
     valid: Vec<MetricState>,
 }
 
+/// A text, and a number for the curve.
+type Told = (String, Option<NumericEntry>);
+
 impl Shown {
     /// The texts and numbers of one metric of the training.
-    fn of(&self, name: &str) -> Vec<(String, Option<NumericEntry>)> {
+    fn of(&self, name: &str) -> Vec<Told> {
         let metric = self.metrics.iter().find(|metric| *metric.name == name).unwrap();
         let states = self.train.iter().filter_map(|state| match state {
             MetricState::Numeric(entry, number) if entry.metric_id == metric.metric_id => {
@@ -90,6 +93,13 @@ fn value(entry: Option<&NumericEntry>) -> f64 {
     }
 }
 
+/// Those that have a value: where a sensor is late, a step has none.
+fn told(shown: &[Told]) -> Vec<&Told> {
+    let told: Vec<_> = shown.iter().filter(|(_, number)| number.is_some()).collect();
+    assert!(!told.is_empty());
+    told
+}
+
 #[test]
 fn the_dashboard_shows_joules_and_watts_of_steps_and_of_the_epoch() {
     let gym = Gym::new();
@@ -99,11 +109,14 @@ fn the_dashboard_shows_joules_and_watts_of_steps_and_of_the_epoch() {
     let shown = dashboard.0.lock().unwrap();
     for (name, unit) in [("Energy", "J"), ("Power", "W")] {
         let metric = shown.metrics.iter().find(|metric| *metric.name == name).unwrap();
-        let MetricAttributes::Numeric(attributes) = &metric.attributes else { panic!("{name} has no curve") };
+        let MetricAttributes::Numeric(attributes) = &metric.attributes else {
+            panic!("{name} has no curve")
+        };
         assert_eq!((attributes.unit.as_deref(), attributes.higher_is_better), (Some(unit), false));
-        let (last, steps) = shown.of(name).split_last().map(|(last, steps)| (last.clone(), steps.to_vec())).unwrap();
+        let all = shown.of(name);
+        let (last, steps) = all.split_last().unwrap();
         assert_eq!(steps.len(), 10);
-        for (text, _) in steps {
+        for (text, _) in told(steps) {
             assert!(text.starts_with("epoch ") && text.contains(" ± "), "{text}");
             assert!(text.contains(" measured - step ") && text.ends_with(unit), "{text}");
         }
@@ -112,29 +125,29 @@ fn the_dashboard_shows_joules_and_watts_of_steps_and_of_the_epoch() {
     }
     // A step's values are provisional, but they are that step's.
     let steps = findings.steps(findings.of(Kind::Epoch)[0]);
-    for (step, (_, energy)) in steps.iter().zip(shown.of("Energy")) {
+    for (step, (_, energy)) in
+        steps.iter().zip(shown.of("Energy")).filter(|(_, shown)| shown.1.is_some())
+    {
         let (shown, settled) = (value(energy.as_ref()), step.energy.unwrap().as_joules());
         assert!(shown > 0.0 && shown < settled + 0.005, "{shown} J, {settled} J");
     }
-    for (_, power) in &shown.of("Power")[..10] {
+    for (_, power) in told(&shown.of("Power")[..10]) {
         assert!((value(power.as_ref()) / WATTS - 1.0).abs() < 0.1, "{power:?}");
     }
-    // The epoch so far only grows.
-    let text = |energy: &str| energy.split(' ').nth(1).unwrap().parse::<f64>().unwrap();
-    let last = shown.of("Energy").last().unwrap().0.clone();
-    assert!(last.contains("J ±"), "{last}");
-    let _ = text;
     assert_eq!(shown.valid.len(), 3 * 3 + 3);
 }
 
 #[test]
 fn an_estimate_is_called_one() {
-    let model = Fake::counter(Domain::new(Hardware::Dram, "model", "a model"), Load::Constant(Power::from_watts(5.0)))
-        .specified(|specification| {
-            specification.provenance = Provenance::Model;
-            specification.interval = Duration::from_millis(5);
-            specification.gain = 0.2;
-        });
+    let model = Fake::counter(
+        Domain::new(Hardware::Dram, "model", "a model"),
+        Load::Constant(Power::from_watts(5.0)),
+    )
+    .specified(|specification| {
+        specification.provenance = Provenance::Model;
+        specification.interval = Duration::from_millis(5);
+        specification.gain = 0.2;
+    });
     let gym = Gym::with(|meter| meter.sensor(model), |run| run);
     let dashboard = Dashboard::default();
     gym.train(3 * BATCH, |training| training.renderer(Box::new(dashboard.clone())));
@@ -142,7 +155,7 @@ fn an_estimate_is_called_one() {
     for name in ["Energy", "Power"] {
         let texts = shown.of(name);
         assert_eq!(texts.len(), 2 * (3 + 1));
-        for (text, _) in texts {
+        for (text, _) in told(&texts) {
             assert!(text.contains(" estimated") && !text.contains("measured"), "{text}");
         }
     }

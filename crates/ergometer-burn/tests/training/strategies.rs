@@ -15,7 +15,8 @@ use crate::gym::{BATCH, Findings, Gym, loader};
 /// Each epoch's steps, by what was computed in them.
 fn computed(findings: &Findings) -> Vec<Vec<String>> {
     let epochs = findings.of(Kind::Epoch);
-    let steps = |epoch| findings.steps(epoch).into_iter().map(|step| findings.within(step)).collect();
+    let steps =
+        |epoch| findings.steps(epoch).into_iter().map(|step| findings.within(step)).collect();
     epochs.into_iter().map(steps).collect()
 }
 
@@ -46,10 +47,16 @@ fn validation_lies_apart_from_the_training() {
         assert!(epoch.end <= phase.start, "the epoch is over before the validation begins");
         let steps = findings.steps(phase);
         assert_eq!(steps.iter().map(|step| findings.within(step)).collect::<Vec<_>>(), ["V"; 3]);
-        assert!(steps.iter().all(|step| step.epoch.is_none() && step.phase.as_deref() == Some("valid")));
+        assert!(
+            steps.iter().all(|step| step.epoch.is_none() && step.phase.as_deref() == Some("valid"))
+        );
     }
     // The training's steps are numbered through, as burn numbers its iterations.
-    let numbers: Vec<_> = epochs.iter().flat_map(|epoch| findings.steps(epoch)).filter_map(|step| step.step).collect();
+    let numbers: Vec<_> = epochs
+        .iter()
+        .flat_map(|epoch| findings.steps(epoch))
+        .filter_map(|step| step.step)
+        .collect();
     assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
     // What the phases used is in the run, and in no epoch.
     assert!(findings.end().remainder > phases.iter().map(|phase| phase.energy).sum());

@@ -1,6 +1,6 @@
 //! A comparison as a table of at most 120 columns.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use ergometer::record::{Estimate, Quality};
@@ -10,8 +10,16 @@ use super::{Comparison, Group, Spread};
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.groups.is_empty() {
-            return writeln!(f, "no runs");
+            return f.write_str("no runs");
         }
+        let mut text = String::new();
+        self.write(&mut text)?;
+        f.write_str(text.trim_end())
+    }
+}
+
+impl Comparison {
+    fn write(&self, f: &mut String) -> fmt::Result {
         let columns = self.columns();
         for line in 0..=self.groups.len() {
             let cells: Vec<String> = columns.iter().map(|column| column.cell(line)).collect();
@@ -20,9 +28,7 @@ impl fmt::Display for Comparison {
         self.legend(f)?;
         self.ratios(f)
     }
-}
 
-impl Comparison {
     fn columns(&self) -> Vec<Column> {
         let mut columns = Columns { groups: &self.groups, columns: Vec::new() };
         let any = |has: fn(&Group) -> bool| self.groups.iter().any(has);
@@ -64,7 +70,7 @@ impl Comparison {
         names().filter(|name| name.contains("accuracy")).min().or_else(|| names().min())
     }
 
-    fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn legend(&self, f: &mut String) -> fmt::Result {
         let over = "± standard deviation over the runs";
         let metric = self
             .metric()
@@ -99,7 +105,7 @@ impl Comparison {
         Ok(())
     }
 
-    fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn ratios(&self, f: &mut String) -> fmt::Result {
         let Some(baseline) = self.baseline.as_deref().filter(|_| self.groups.len() > 1) else {
             return Ok(());
         };
@@ -244,7 +250,7 @@ pub(super) fn thousands(number: u64) -> String {
 }
 
 /// Writes text in lines of at most 118 letters, those behind the first indented by two.
-fn wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+fn wrapped(f: &mut String, text: &str) -> fmt::Result {
     let mut column = 0;
     for word in text.split(' ') {
         let width = word.chars().count();
