@@ -7,11 +7,13 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::clock::{Alarm, Clock};
 use crate::error::Result;
+use crate::mark::{Mark, Opens, What};
 use crate::record::Status;
 use crate::units::Timestamp;
 
@@ -44,75 +46,15 @@ pub trait DeviceClock: Send + Sync {
     fn passed(&self, tell: &mut dyn FnMut(u64, Timestamp));
 }
 
-/// What a lane writes into its ring.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    pub(crate) at: Timestamp,
-    pub(crate) what: What,
-    /// The boundary's number where the device tells its true time later. Small, as marks are: 48 bytes.
-    pub(crate) deferred: Option<NonZeroU32>,
-}
-
-/// What happened at a mark.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
-    Open {
-        id: u64,
-        opens: Opens,
-    },
-    Close {
-        id: u64,
-        status: Status,
-        waited: u64,
-    },
-    /// One step closes and the next opens, in the same moment.
-    NextStep {
-        closes: u64,
-        waited: u64,
-        id: u64,
-    },
-    /// One epoch closes and the next opens, in the same moment.
-    NextEpoch {
-        closes: u64,
-        id: u64,
-        number: u64,
-    },
-    /// A window that was opened and then turned out to have nothing in it.
-    Cancel {
-        id: u64,
-    },
-    /// A step ends here that began at the last tick, or where the window around it did.
-    Tick {
-        id: u64,
-    },
-    Metric {
-        name: u32,
-        value: f64,
-    },
-    Amount {
-        samples: u64,
-        tokens: u64,
-    },
-    /// The device passed an earlier, deferred mark.
-    Passed {
-        boundary: u64,
-    },
-}
-
-/// What a window is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opens {
-    Step,
-    Epoch(u64),
-    Phase(u32),
-}
-
-/// Marks that a ring holds: 0.4 MB, and half a second of steps of 60 µs should the recorder be kept from running.
-const RING: usize = 8_192;
+/// Words that a ring holds: 0.2 MB, some ten thousand marks, and half a second of steps of 60 µs should the recorder be
+/// kept from running.
+const RING: usize = 24_576;
 
 /// What the lanes of a run share.
 pub(crate) struct Course {
     pub(crate) clock: Clock,
+    /// Marks count their time from here.
+    pub(crate) origin: Timestamp,
     pub(crate) fence: Option<Arc<dyn Fence>>,
     pub(crate) device_clock: Option<Arc<dyn DeviceClock>>,
     pub(crate) sync_every: Option<u64>,
@@ -125,7 +67,7 @@ pub(crate) struct Course {
     /// Names of phases and metrics; a mark carries the place.
     names: Mutex<Vec<Arc<str>>>,
     /// Rings of lanes that the recorder has not taken over yet.
-    rings: Mutex<Vec<Consumer<Mark>>>,
+    rings: Mutex<Vec<Consumer<u64>>>,
     fence_fault: Mutex<Option<String>>,
     /// Boundaries that found their ring full.
     pub(crate) overflows: AtomicU64,
@@ -137,6 +79,8 @@ impl Course {
     pub(crate) fn new(clock: Clock) -> Self {
         Course {
             alarm: clock.alarm(),
+            // A device may have passed a boundary shortly before, by its own clock.
+            origin: clock.now().before(Duration::from_secs(1)),
             clock,
             fence: None,
             device_clock: None,
@@ -172,7 +116,7 @@ impl Course {
         names.get(place as usize).cloned().unwrap_or_else(|| Arc::from("?"))
     }
 
-    pub(crate) fn new_rings(&self) -> Vec<Consumer<Mark>> {
+    pub(crate) fn new_rings(&self) -> Vec<Consumer<u64>> {
         std::mem::take(&mut *self.rings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -205,7 +149,7 @@ pub struct Lane {
 }
 
 struct Ring {
-    producer: Producer<Mark>,
+    producer: Producer<u64>,
     /// The number of the last window.
     windows: u64,
     /// Marks so far.
@@ -222,9 +166,7 @@ impl Lane {
     pub(crate) fn new(course: Arc<Course>) -> Self {
         let (mut producer, mut consumer) = RingBuffer::new(RING);
         // Memory that was never touched costs a page fault at its first use, which is not to be a step's.
-        let nothing =
-            Mark { at: Timestamp::default(), what: What::Cancel { id: 0 }, deferred: None };
-        while producer.push(nothing).is_ok() {}
+        while producer.push(0).is_ok() {}
         while consumer.pop().is_ok() {}
         course.rings.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
         Lane {
@@ -435,13 +377,13 @@ impl Lane {
         if self.course.finished.load(Ordering::Relaxed) {
             return;
         }
-        if ring.producer.push(mark).is_err() {
+        if !mark.write(&mut ring.producer, self.course.origin) {
             // The recorder is kept from running. The energy stays in the windows around, and the log says how often.
             self.course.overflows.fetch_add(1, Ordering::Relaxed);
         }
         // Half a ring since the last time: the recorder is better woken than waited for.
         ring.marks += 1;
-        if ring.marks.is_multiple_of(RING as u64 / 2) {
+        if ring.marks.is_multiple_of(RING as u64 / 6) {
             self.course.alarm.ring();
         }
     }

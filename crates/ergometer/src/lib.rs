@@ -49,6 +49,7 @@ pub mod units;
 
 mod attribution;
 mod lane;
+mod mark;
 mod meter;
 mod recorder;
 mod run;

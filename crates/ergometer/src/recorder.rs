@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use crate::attribution::{Boundary, Budget, Sensed};
 use crate::error::{Error, Result};
-use crate::lane::{Course, What};
+use crate::lane::Course;
 use crate::log::{Journal, Past};
+use crate::mark::{Mark, What};
 use crate::record::{
     Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status,
 };
@@ -277,10 +278,11 @@ impl Recording {
             let steps = self.run.past.steps.get(&lane).copied().unwrap_or(0);
             self.branches.push(Branch::new(lane, ring, steps));
         }
+        let origin = self.run.course.origin;
         let limit = if self.finish.is_some() { usize::MAX } else { QUEUE };
         for branch in &mut self.branches {
             while branch.queue.len() < limit
-                && let Ok(mark) = branch.ring.pop()
+                && let Some(mark) = Mark::read(&mut branch.ring, origin)
             {
                 match mark.what {
                     What::Passed { boundary } => branch.passed(boundary, mark.at),

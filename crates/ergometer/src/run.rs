@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::attribution::{Boundary, Sensed};
-use crate::clock::Clock;
+use crate::clock::{Alarm, Clock};
 use crate::error::{Error, Result};
 use crate::lane::{Course, Lane};
 use crate::log::{Journal, Past, RunLog};
@@ -20,7 +20,7 @@ use crate::record::{
     ClockAnchor, Estimate, FORMAT_VERSION, Kind, Machine, Manifest, Methods, Program, Record,
     State, Status, Unmeasured,
 };
-use crate::recorder::{Outbox, Recorder};
+use crate::recorder::{Outbox, Published, Recorder};
 use crate::sampler::Channel;
 use crate::summary::Summary;
 use crate::units::{Energy, Timestamp};
@@ -199,6 +199,7 @@ impl RunBuilder {
             course,
             outbox,
             channels: meter.channels.clone().into(),
+            samplers: meter.samplers.alarms().into(),
             session: Arc::new(session),
         };
         Ok(Run { lane, records, meter: self.meter, attachments: Mutex::default(), finished: false })
@@ -329,12 +330,17 @@ impl Drop for Run {
 /// The longest that `finish` waits: a second for the last update, and half of one for the disk.
 const CLOSING: Duration = Duration::from_millis(1_500);
 
+/// How often somebody who waits for a window has the recorder look.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A run's windows as they settle, and its energy so far: a handle for other threads than the one that trains.
 #[derive(Clone)]
 pub struct Records {
     course: Arc<Course>,
     outbox: Arc<Outbox>,
     channels: Arc<[Arc<Channel>]>,
+    /// Has the sensors read at once.
+    samplers: Arc<[Alarm]>,
     session: Arc<Session>,
 }
 
@@ -387,15 +393,25 @@ impl Records {
         patience: Duration,
         mut is: impl FnMut(&Record) -> bool,
     ) -> Option<Record> {
-        self.course.alarm.ring();
-        self.outbox.wait(&self.course, patience, |told| {
+        let mut look = |told: &mut Published| {
             let row = match kind {
                 Kind::Step => &told.steps,
                 Kind::Epoch => &told.epochs,
                 Kind::Phase | Kind::End => &told.phases,
             };
             row.iter().rev().find(|record| is(record)).cloned()
-        })
+        };
+        // Somebody waits: neither the sensors' next turn nor the recorder's is to be waited for.
+        self.samplers.iter().for_each(Alarm::ring);
+        let deadline = self.now() + patience;
+        loop {
+            self.course.alarm.ring();
+            let left = deadline.since(self.now());
+            let found = self.outbox.wait(&self.course, left.min(LOOK), &mut look);
+            if found.is_some() || left <= LOOK {
+                return found;
+            }
+        }
     }
 
     /// Why a budget stopped the run, if one did.

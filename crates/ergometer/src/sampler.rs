@@ -172,6 +172,11 @@ impl Samplers {
         self.runs.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Rung, each has its stack's sensors read at once.
+    pub(crate) fn alarms(&self) -> &[Alarm] {
+        &self.alarms
+    }
+
     /// Has every sensor read at once. Costs the caller a futex call for each stack; it does not wait.
     pub(crate) fn read_now(&self) {
         self.alarms.iter().for_each(Alarm::ring);

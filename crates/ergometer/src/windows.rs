@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::lane::{Lane, Opened, Opens};
+use crate::lane::{Lane, Opened};
+use crate::mark::Opens;
 use crate::record::Status;
 use crate::units::Timestamp;
 

@@ -7,14 +7,14 @@ use rtrb::Consumer;
 
 use super::Recording;
 use crate::attribution::{Attribution, Boundary};
-use crate::lane::{Mark, Opens, What};
+use crate::mark::{Mark, Opens, What};
 use crate::record::{Kind, Record, Status};
 use crate::units::{Energy, Timestamp};
 
 /// One lane, as the recorder sees it.
 pub(super) struct Branch {
     lane: u32,
-    pub(super) ring: Consumer<Mark>,
+    pub(super) ring: Consumer<u64>,
     /// Marks that wait to be settled.
     pub(super) queue: VecDeque<Mark>,
     /// The last settled mark's time.
@@ -73,7 +73,7 @@ const BLOCK: u32 = 20;
 const UNDECIDED: usize = 65_536;
 
 impl Branch {
-    pub(super) fn new(lane: u32, ring: Consumer<Mark>, steps: u64) -> Self {
+    pub(super) fn new(lane: u32, ring: Consumer<u64>, steps: u64) -> Self {
         Branch {
             lane,
             ring,
