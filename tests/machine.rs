@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ergometer::log::Line;
+use ergometer::sensor::nvml::Selection;
 use ergometer::{Clock, Energy, Kind, Meter, Quality, Record, Timestamp};
 
 use crate::lab::{lines, of, windows};
@@ -273,4 +274,30 @@ fn a_meter_of_this_machine_is_there_at_once() {
     let driver = Meter::detect()
         .is_ok_and(|meter| meter.sensors().any(|it| it.domain.id.starts_with("gpu:")));
     assert!(driver || shortest.unwrap() < Duration::from_millis(20), "{shortest:?}");
+}
+
+#[test]
+fn cards_that_do_not_train_are_named_and_not_measured() {
+    let (empty, procfs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for card in ["0000:17:00.0", "0000:27:00.0"] {
+        std::fs::create_dir_all(procfs.path().join("driver/nvidia/gpus").join(card)).unwrap();
+    }
+    for file in ["stat", "cpuinfo", "meminfo"] {
+        std::fs::copy(format!("/proc/{file}"), procfs.path().join(file)).unwrap();
+    }
+    let nvml = Nvml::of([Gpu::default()]);
+    let meter = |gpus| {
+        Meter::builder()
+            .sysfs(empty.path())
+            .procfs(procfs.path())
+            .nvml_library(nvml.path())
+            .gpus(gpus)
+            .build()
+            .unwrap()
+    };
+    let named =
+        |meter: &Meter, name: &str| meter.unmeasured().iter().any(|absence| absence.source == name);
+    assert!(named(&meter(Selection::Pci(vec![Gpu::default().pci])), "1 other GPUs"));
+    assert!(named(&meter(Selection::Pci(vec![])), "2 other GPUs"));
+    assert!(!named(&meter(Selection::All), "0 other GPUs"));
 }

@@ -19,6 +19,8 @@ pub struct Series {
     model: bool,
     /// The longest time between two updates: the nominal one, until a longer one is seen.
     period: Duration,
+    /// How often the sensor is read: no update is seen sooner.
+    interval: Duration,
     /// The last intervals between updates, for their median.
     intervals: VecDeque<Duration>,
     edges: VecDeque<Edge>,
@@ -73,7 +75,7 @@ pub enum Place {
     Before,
     /// Less than a period after the last update: extrapolated, and provisional until the next one.
     After,
-    /// Longer after the last update: the sensor is lost, or late, and nothing is added for it.
+    /// Longer after the last update, or after a single one: the sensor is lost, or late, and nothing is added for it.
     Beyond,
 }
 
@@ -86,6 +88,7 @@ impl Series {
             most: specification.most,
             model: specification.provenance == Provenance::Model,
             period: specification.period,
+            interval: specification.interval,
             intervals: VecDeque::with_capacity(INTERVALS),
             edges: VecDeque::new(),
             last: None,
@@ -230,15 +233,11 @@ impl Series {
             }),
             (Some(last), None) => {
                 let lag = at.since(last.at);
-                let place = if lag > self.period().max(self.period) * 2 {
-                    Place::Beyond
-                } else {
-                    Place::After
-                };
-                let power = if place == Place::After {
-                    self.power().unwrap_or_default()
-                } else {
-                    Power::ZERO
+                let late = self.period().max(self.period).max(self.interval) * 2;
+                // After a single update no power is known that could be extrapolated.
+                let (place, power) = match self.power() {
+                    Some(power) if lag <= late => (Place::After, power),
+                    _ => (Place::Beyond, Power::ZERO),
                 };
                 let spread =
                     (self.most - power).as_watts().max((power - self.least).as_watts()).max(0.0);
