@@ -89,7 +89,7 @@ fn main() -> Result<()> {
 
     let out = arguments.out.display();
     println!("\n{}", Comparison::of(&summaries));
-    println!("The {} runs are in `{out}`. All runs there, side by side:", summaries.len());
+    println!("\nThe {} runs are in `{out}`. All runs there, side by side:", summaries.len());
     println!("  cargo run --release -p ergometer-cli -- compare {out}");
     Ok(())
 }

@@ -96,7 +96,7 @@ impl Place {
     }
 
     /// Burn 0.22 puts the backend's number (`DispatchDeviceId`) into the high byte of a device's type and the backend's
-    /// own into the low one; for CubeCL that begins with the runtime's (`RuntimeId`), which is the same in every build.
+    /// own into the low one; for cubecl that begins with the runtime's (`RuntimeId`), which is the same in every build.
     fn of_id(kind: u16, index: u16) -> Place {
         match (kind >> 8, (kind >> 5) & 7, kind & 31) {
             (0, 0, _) | (5, 0, 0) => Place::Cuda(index.into()),
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_devices_id_says_where_it_computes() {
         assert_eq!(Place::of(&Device::flex()), Place::Processor);
-        // What burn-dispatch 0.22.1 and CubeCL 0.11 make of their devices; no GPU backend is in this build.
+        // What burn-dispatch 0.22.1 and cubecl 0.11 make of their devices; no GPU backend is in this build.
         assert_eq!(Place::of_id(0, 3), Place::Cuda(3));
         assert_eq!(Place::of_id(0x0500, 1), Place::Cuda(1));
         assert_eq!(Place::of_id(0x0502, 0), Place::Processor);

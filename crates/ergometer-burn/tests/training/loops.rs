@@ -84,9 +84,9 @@ fn a_loop_that_is_left_closes_its_windows() {
         }
     }
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        for batch in train.iter() {
+        for (number, batch) in train.iter().enumerate() {
             drop(batch.unwrap());
-            panic!("as expected by this test");
+            assert_ne!(number, 1, "as expected by this test");
         }
     }));
     assert!(panicked.is_err());
@@ -99,7 +99,7 @@ fn a_loop_that_is_left_closes_its_windows() {
     let last =
         |epoch| findings.steps(epoch).into_iter().map(|step| step.status).collect::<Vec<_>>();
     assert_eq!(last(epochs[0]), [Status::Complete, Status::Complete, Status::Dropped]);
-    assert_eq!(last(epochs[1]), [Status::Panicked]);
+    assert_eq!(last(epochs[1]), [Status::Complete, Status::Panicked]);
     assert_eq!(epochs[0].samples, Some(3 * BATCH as u64));
 }
 
