@@ -18,7 +18,8 @@
 //! # where
 //! #     <M as TrainStep>::Input: 'static,
 //! #     <M as InferenceStep>::Input: 'static,
-//! #     <<M as TrainStep>::Output as burn::train::ItemLazy>::ItemSync: Adaptor<LossInput>,
+//! #     <M as TrainStep>::Output: Adaptor<LossInput>,
+//! #     <M as InferenceStep>::Output: Adaptor<LossInput>,
 //! # {
 //! let run = ergometer_burn::meter(&device)?.run("cnn-32").start()?;                  // 1: runs/<run id>/
 //! let training = SupervisedTraining::new("burn", run.train(loader_train), run.valid(loader_valid)) // 2: true boundaries

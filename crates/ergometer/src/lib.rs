@@ -25,7 +25,7 @@
 //! * a [`Series`](series::Series) is the energy of one sensor as a function of time;
 //! * a *window* is a step, an epoch, a phase or the run: what lies between two boundaries on a training thread's [`Lane`];
 //! * a [`Record`] is what a window became: an energy with its uncertainty, provenance and quality;
-//! * the [log](log) is a directory for each run, of one JSON object a line.
+//! * the [`log`] is a directory for each run, of one JSON object a line.
 //!
 //! # What is measured
 //! NVIDIA GPUs by their energy counters, CPU packages and memory by RAPL; where a counter is missing, CPU and memory by a

@@ -1,5 +1,7 @@
 //! A budget of energy, and trainings that go on where an earlier one ended.
 
+use std::path::Path;
+
 use burn::tensor::ElementConversion;
 use ergometer::record::State;
 use ergometer::{Energy, Kind, Status};
@@ -88,17 +90,14 @@ fn a_resumed_run_counts_on_by_itself() {
     assert_eq!(epochs.iter().filter_map(|epoch| epoch.epoch).collect::<Vec<_>>(), [1, 2]);
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, place) = {
-            let entry = entry.unwrap();
-            (entry.path(), to.join(entry.file_name()))
-        };
-        if path.is_dir() {
-            copy(&path, &place)
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
         } else {
-            std::fs::copy(path, place).map(|_| ()).unwrap()
+            std::fs::copy(from, to).unwrap();
         }
     }
 }
