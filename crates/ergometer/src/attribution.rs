@@ -37,11 +37,8 @@ impl Boundary {
     }
 
     /// The sum of Ê over the sensors of the total: the run's cumulative energy, up to a constant.
-    pub(crate) fn energy(&self, sensors: &[Sensed]) -> Energy {
-        let total = sensors
-            .iter()
-            .zip(self.points.iter())
-            .filter(|(sensor, _)| sensor.specification.in_total);
+    pub(crate) fn energy(&self, sensors: &[Specification]) -> Energy {
+        let total = sensors.iter().zip(self.points.iter()).filter(|(sensor, _)| sensor.in_total);
         total.filter_map(|(_, point)| point.map(|point| point.energy)).sum()
     }
 
@@ -51,33 +48,19 @@ impl Boundary {
     }
 
     /// The energy from `self` to `end`.
-    pub(crate) fn to(&self, end: &Boundary, sensors: &[Sensed]) -> Attribution {
+    pub(crate) fn to(&self, end: &Boundary, sensors: &[Specification]) -> Attribution {
         let time = end.at.since(self.at);
-        let parts = sensors.iter().enumerate().map(|(sensor, sensed)| {
+        let parts = sensors.iter().enumerate().map(|(sensor, specification)| {
             let span = match (self.points[sensor], end.points[sensor]) {
                 (Some(start), Some(end)) => {
-                    Some(Span::new(start, end, sensed.range * time.as_secs_f64()))
+                    let possible = specification.least * time..=specification.most * time;
+                    Some(Span::new(start, end, possible))
                 }
                 _ => None,
             };
-            Part { sensor, span, quality: quality(&sensed.specification, span) }
+            Part { sensor, span, quality: quality(specification, span) }
         });
         Attribution { parts: parts.collect(), time }
-    }
-}
-
-/// A sensor as attribution sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Sensed {
-    pub(crate) specification: Specification,
-    /// How far two powers of this sensor can lie apart, in watts.
-    pub(crate) range: f64,
-}
-
-impl Sensed {
-    pub(crate) fn new(specification: Specification) -> Self {
-        let range = (specification.most - specification.least).as_watts().max(0.0);
-        Sensed { specification, range }
     }
 }
 
@@ -119,15 +102,15 @@ impl Attribution {
     }
 
     /// The energy by interpolation, resolved or not: what the sums are made of.
-    pub(crate) fn energy(&self, sensors: &[Sensed]) -> Energy {
-        let total = self.parts.iter().filter(|part| sensors[part.sensor].specification.in_total);
+    pub(crate) fn energy(&self, sensors: &[Specification]) -> Energy {
+        let total = self.parts.iter().filter(|part| sensors[part.sensor].in_total);
         total.filter_map(|part| part.span.map(|span| span.energy)).sum()
     }
 
     /// The total and each domain's share; `totals` are the sensors' cumulative energies at the window's end.
     pub(crate) fn estimates(
         &self,
-        sensors: &[Sensed],
+        sensors: &[Specification],
         totals: &[Energy],
     ) -> (Estimate, BTreeMap<String, Share>) {
         let mut budget = Budget::default();
@@ -136,7 +119,7 @@ impl Attribution {
         let mut shares = BTreeMap::new();
         let mut seen = false;
         for part in &self.parts {
-            let specification = &sensors[part.sensor].specification;
+            let specification = &sensors[part.sensor];
             let share = self.share(*part, specification, totals[part.sensor]);
             if specification.in_total {
                 total.quality = total.quality.max(share.quality);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::attribution::{Boundary, Budget, Sensed};
+use crate::attribution::{Boundary, Budget};
 use crate::error::{Error, Result};
 use crate::lane::Course;
 use crate::log::{Journal, Past};
@@ -20,6 +20,7 @@ use crate::record::{
     Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status,
 };
 use crate::sampler::Channel;
+use crate::sensor::Specification;
 use crate::series::stall;
 use crate::summary::{EpochSum, PhaseSum, Summary};
 use crate::units::{Energy, Timestamp};
@@ -145,7 +146,7 @@ impl fmt::Debug for Recorder {
 /// The recorder at work.
 struct Recording {
     run: Recorder,
-    sensors: Vec<Sensed>,
+    sensors: Vec<Specification>,
     branches: Vec<Branch>,
     /// The run's start.
     origin: Boundary,
@@ -166,8 +167,7 @@ struct Recording {
 
 impl Recording {
     fn new(run: Recorder) -> Self {
-        let sensors =
-            run.channels.iter().map(|channel| Sensed::new(channel.specification.clone())).collect();
+        let sensors = run.channels.iter().map(|channel| channel.specification.clone()).collect();
         let seen = run.channels.iter().map(|channel| channel.told().happenings.len()).collect();
         let epochs = run.past.epochs.clone();
         Recording {
@@ -371,12 +371,12 @@ impl Recording {
     fn totals(&self, at: &Boundary) -> Vec<Energy> {
         let sensors = self.sensors.iter().enumerate();
         sensors
-            .map(|(sensor, sensed)| {
+            .map(|(sensor, specification)| {
                 let past = self
                     .run
                     .past
                     .domains
-                    .get(&sensed.specification.domain.id)
+                    .get(&specification.domain.id)
                     .copied()
                     .unwrap_or_default();
                 past + at.energy_of(sensor) - self.origin.energy_of(sensor)
@@ -605,8 +605,7 @@ impl Recording {
         if past.total > Energy::ZERO {
             record.quality = record.quality.max(Quality::Partial);
             let mut budget = Budget::default();
-            for sensed in &self.sensors {
-                let specification = &sensed.specification;
+            for specification in &self.sensors {
                 let domain =
                     past.domains.get(&specification.domain.id).copied().unwrap_or_default();
                 if specification.in_total {

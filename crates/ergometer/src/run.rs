@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::attribution::{Boundary, Sensed};
+use crate::attribution::Boundary;
 use crate::clock::{Alarm, Clock};
 use crate::error::{Error, Result};
 use crate::lane::{Course, Lane};
@@ -303,6 +303,8 @@ impl Run {
         let end = course.clock.now();
         course.finished.store(true, Ordering::Release);
         self.records.outbox.lock().finish = Some((end, status));
+        // What is read now covers the end.
+        self.meter.0.samplers.read_now();
         course.alarm.ring();
         let result = self.records.outbox.wait(course, CLOSING, |told| told.result.take());
         self.meter.0.samplers.rest();
@@ -364,11 +366,8 @@ impl Records {
 
     /// The energy between two moments of the run's clock not longer than seconds ago, provisional. Waits for nothing.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Estimate {
-        let sensors: Vec<_> = self
-            .channels
-            .iter()
-            .map(|channel| Sensed::new(channel.specification.clone()))
-            .collect();
+        let sensors: Vec<_> =
+            self.channels.iter().map(|channel| channel.specification.clone()).collect();
         let boundary = |at| {
             Boundary::new(at, self.channels.iter().map(|channel| channel.told().series.at(at)))
         };

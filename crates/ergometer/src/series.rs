@@ -5,6 +5,7 @@
 //! exactly, and the error of a boundary that two windows share cancels in their sum.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::sensor::{Incident, Provenance, Quantity, Reading, Specification};
@@ -272,12 +273,8 @@ impl Series {
 
     /// The energy between two moments; `None` where nothing is known about either.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Option<Span> {
-        Some(Span::new(self.at(start)?, self.at(end)?, self.range(end.since(start))))
-    }
-
-    /// How far energies over `time` can differ at all, given the sensor's range of power, in joules.
-    pub(crate) fn range(&self, time: Duration) -> f64 {
-        (self.most - self.least).as_watts().max(0.0) * time.as_secs_f64()
+        let time = end.since(start);
+        Some(Span::new(self.at(start)?, self.at(end)?, self.least * time..=self.most * time))
     }
 
     /// Forgets edges that no moment from `moment` on needs.
@@ -328,14 +325,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// The window from `start` to `end`; `range` is how far energies over its length can differ at all.
-    pub(crate) fn new(start: Point, end: Point, range: f64) -> Self {
-        // Within a window the power stays in the sensor's range too: often the tighter limit for a very short one.
-        let uncertainty = start.uncertainty.hypot(end.uncertainty).min(range / 12_f64.sqrt());
+    /// The window from `start` to `end`, over which the sensor's power allows for a `possible` energy.
+    pub(crate) fn new(start: Point, end: Point, possible: RangeInclusive<Energy>) -> Self {
+        let energy = end.energy - start.energy;
+        // The true energy is a possible one too: often the tighter limit, for a very short window.
+        let below = (energy - *possible.start()).as_joules();
+        let above = (*possible.end() - energy).as_joules();
+        let farthest = below.abs().max(above.abs());
         Span {
-            energy: end.energy - start.energy,
-            uncertainty,
-            bound: (start.bound + end.bound).min(range),
+            energy,
+            uncertainty: start.uncertainty.hypot(end.uncertainty).min(farthest / 3_f64.sqrt()),
+            bound: (start.bound + end.bound).min(farthest),
             whole: start.is_covered() && end.is_covered() && start.broken.0 == end.broken.1,
             provisional: end.place == Place::After,
         }
