@@ -42,6 +42,14 @@ impl Boundary {
         total.filter_map(|(_, point)| point.map(|point| point.energy)).sum()
     }
 
+    /// The points of `other` where a sensor had given nothing yet; `None` if none are missing that it has.
+    pub(crate) fn completed(&self, other: &Boundary) -> Option<Boundary> {
+        let pairs = || self.points.iter().zip(other.points.iter());
+        pairs()
+            .any(|(own, other)| own.is_none() && other.is_some())
+            .then(|| Boundary::new(self.at, pairs().map(|(own, other)| own.or(*other))))
+    }
+
     /// Ê of one sensor.
     pub(crate) fn energy_of(&self, sensor: usize) -> Energy {
         self.points[sensor].map_or(Energy::ZERO, |point| point.energy)

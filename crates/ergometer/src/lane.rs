@@ -381,7 +381,7 @@ impl Lane {
             // The recorder is kept from running. The energy stays in the windows around, and the log says how often.
             self.course.overflows.fetch_add(1, Ordering::Relaxed);
         }
-        // Half a ring since the last time: the recorder is better woken than waited for.
+        // A third of a ring or more since the last time: the recorder is better woken than waited for.
         ring.marks += 1;
         if ring.marks.is_multiple_of(RING as u64 / 6) {
             self.course.alarm.ring();

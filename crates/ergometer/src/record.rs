@@ -275,7 +275,7 @@ pub struct Event {
     #[serde(rename = "t_ns")]
     pub at: Timestamp,
     /// What happened: `wrap`, `reset`, `ambiguous`, `sensor-lost`, `sensor-back`, `overflow`, `fence-failed`, `resumed`,
-    /// `progress`, `budget`, `log-failed`.
+    /// `progress`, `budget`.
     pub event: String,
     /// The domain that it happened to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -286,6 +286,9 @@ pub struct Event {
     /// Cumulative energy of the run, on `progress`.
     #[serde(rename = "total_j", skip_serializing_if = "Option::is_none", default)]
     pub total: Option<Energy>,
+    /// Cumulative energy of each domain, on `progress`.
+    #[serde(rename = "domains_j", skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub domains: BTreeMap<String, Energy>,
 }
 
 /// The `kind` of an [`Event`] line.

@@ -168,7 +168,7 @@ struct Recording {
 impl Recording {
     fn new(run: Recorder) -> Self {
         let sensors = run.channels.iter().map(|channel| channel.specification.clone()).collect();
-        let seen = run.channels.iter().map(|channel| channel.told().happenings.len()).collect();
+        let seen = run.channels.iter().map(|channel| channel.told().happened()).collect();
         let epochs = run.past.epochs.clone();
         Recording {
             sensors,
@@ -208,7 +208,7 @@ impl Recording {
             }
             self.note_happenings();
             self.run.journal.flush(now, false);
-            self.keep_horizon(now);
+            self.keep_horizon(now, begun);
             if let Some((end, status)) = self.finish
                 && idle
                 && self.is_settled(end, now)
@@ -265,9 +265,12 @@ impl Recording {
 
     /// Gives the epoch that the process ended within its line, so that the sums stay whole.
     fn resume(&mut self) {
-        if let Some(open) = self.run.past.open_epoch.take() {
+        for open in std::mem::take(&mut self.run.past.open_epochs).into_values() {
             let record = open.into_record();
             self.run.journal.append(&record, false);
+            // `end` counts what earlier sessions trained on from here.
+            self.run.past.epochs.samples += record.samples.unwrap_or(0);
+            self.run.past.epochs.tokens += record.tokens.unwrap_or(0);
             self.epochs.add(record);
         }
     }
@@ -320,6 +323,7 @@ impl Recording {
                 let boundary = if timeless { None } else { Some(self.boundary(at)) };
                 branch.apply(self, mark, boundary);
             }
+            branch.decide_if_over(self, now);
             branch.write(self);
             idle &= branch.queue.is_empty();
         }
@@ -441,8 +445,8 @@ impl Recording {
     }
 
     /// Writes a window's line.
-    fn publish(&mut self, record: Record) {
-        self.run.journal.append(&record, record.kind == Kind::Step);
+    fn publish(&mut self, record: Record) -> bool {
+        let kept = self.run.journal.append(&record, record.kind == Kind::Step);
         match record.kind {
             Kind::Epoch => self.epochs.add(record),
             Kind::Phase => self
@@ -462,11 +466,18 @@ impl Recording {
                 self.run.outbox.news.notify_all();
             }
         }
+        kept
     }
 
     /// Looks at the energy so far: the budget, and a line of progress now and then.
     fn watch(&mut self, now: Timestamp) {
-        let total = self.total(&self.boundary(now));
+        let boundary = self.boundary(now);
+        // A sensor that comes late counts from its first reading.
+        if let Some(origin) = self.origin.completed(&self.boundary(self.run.start)) {
+            self.run.outbox.lock().origin = Some(origin.clone());
+            self.origin = origin;
+        }
+        let total = self.total(&boundary);
         if let Some(budget) = self.run.budget
             && total >= budget
             && !self.run.course.stopped.load(Ordering::Acquire)
@@ -479,7 +490,9 @@ impl Recording {
         }
         if now.since(self.progress) >= PROGRESS {
             self.progress = now;
-            self.event(now, "progress", None, None, Some(total));
+            let ids = self.sensors.iter().map(|specification| specification.domain.id.clone());
+            let domains = ids.zip(self.totals(&boundary)).collect();
+            self.progress_event(now, total, domains);
         }
         let overflows = self.run.course.overflows.load(Ordering::Relaxed);
         if overflows > self.overflows {
@@ -499,8 +512,11 @@ impl Recording {
     fn note_happenings(&mut self) {
         for sensor in 0..self.run.channels.len() {
             let channel = Arc::clone(&self.run.channels[sensor]);
-            let new = channel.told().happenings[self.seen[sensor]..].to_vec();
-            self.seen[sensor] += new.len();
+            let (new, seen) = {
+                let told = channel.told();
+                (told.happenings(self.seen[sensor]), told.happened())
+            };
+            self.seen[sensor] = seen;
             for happening in new {
                 let domain = channel.specification.domain.id.clone();
                 self.event(happening.at, happening.event, Some(domain), happening.detail, None);
@@ -516,9 +532,24 @@ impl Recording {
         detail: Option<String>,
         total: Option<Energy>,
     ) {
-        if event != "progress" {
-            *self.events.entry((event.to_owned(), domain.clone())).or_default() += 1;
-        }
+        *self.events.entry((event.to_owned(), domain.clone())).or_default() += 1;
+        self.append_event(at, event, domain, detail, total, BTreeMap::new());
+    }
+
+    /// What a resumed run takes over if this process is killed: not worth a line in a table.
+    fn progress_event(&mut self, at: Timestamp, total: Energy, domains: BTreeMap<String, Energy>) {
+        self.append_event(at, "progress", None, None, Some(total), domains);
+    }
+
+    fn append_event(
+        &mut self,
+        at: Timestamp,
+        event: &str,
+        domain: Option<String>,
+        detail: Option<String>,
+        total: Option<Energy>,
+        domains: BTreeMap<String, Energy>,
+    ) {
         let line = Event {
             kind: EventKind::Event,
             run_id: self.run.manifest.run_id.clone(),
@@ -530,15 +561,18 @@ impl Recording {
             domain,
             detail,
             total,
+            domains,
         };
         self.run.journal.append(&line, false);
     }
 
     /// Lets the series forget what no boundary of this run can still ask for.
-    fn keep_horizon(&self, now: Timestamp) {
+    fn keep_horizon(&self, now: Timestamp, begun: bool) {
         let oldest =
             self.branches.iter().filter_map(|branch| branch.queue.front()).map(|mark| mark.at);
-        let horizon = oldest.filter(|at| *at > Timestamp::default()).min().unwrap_or(now);
+        let start = (!begun).then_some(self.run.start);
+        let horizon =
+            oldest.chain(start).filter(|at| *at > Timestamp::default()).min().unwrap_or(now);
         for channel in &self.run.channels {
             channel.told().horizons.insert(self.run.serial, horizon.min(now));
         }

@@ -311,7 +311,7 @@ impl Run {
         result.unwrap_or_else(|| {
             let directory = self.records.session.directory.display();
             Err(Error::lost(format!(
-                "the log in `{directory}` was not written in time; the disk hangs"
+                "the log in `{directory}` was not written in time; the disk may hang"
             ))
             .cure("look at the log later: what could be written is there"))
         })

@@ -2,7 +2,7 @@
 //!
 //! A stack that hangs stops its own sampler and nothing else: no other thread waits for it, not even at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,9 @@ pub(crate) struct Channel {
 pub(crate) struct Told {
     pub(crate) series: Series,
     /// In the order of time; a recorder remembers how far it has read.
-    pub(crate) happenings: Vec<Happening>,
+    happenings: VecDeque<Happening>,
+    /// Happenings that were forgotten.
+    forgotten: usize,
     /// How far back each recorder still looks; what lies before all of them is forgotten.
     pub(crate) horizons: BTreeMap<u64, Timestamp>,
     lost: bool,
@@ -43,7 +45,8 @@ pub(crate) struct Happening {
 /// A boundary that a training thread has stamped reaches the recorder a little later.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A sensor that flickers must not fill the memory of a run of weeks; the counts go on in the last entry's stead.
+/// A sensor that flickers must not fill the memory of a run of weeks: the oldest happenings, which every recorder has long
+/// read, are forgotten.
 const HAPPENINGS: usize = 4_096;
 
 impl Channel {
@@ -53,7 +56,8 @@ impl Channel {
             specification,
             state: Mutex::new(Told {
                 series,
-                happenings: Vec::new(),
+                happenings: VecDeque::new(),
+                forgotten: 0,
                 horizons: BTreeMap::new(),
                 lost: false,
             }),
@@ -88,10 +92,22 @@ impl Channel {
 }
 
 impl Told {
+    /// How many happenings there have been.
+    pub(crate) fn happened(&self) -> usize {
+        self.forgotten + self.happenings.len()
+    }
+
+    /// The happenings behind the first `seen`.
+    pub(crate) fn happenings(&self, seen: usize) -> Vec<Happening> {
+        self.happenings.iter().skip(seen.saturating_sub(self.forgotten)).cloned().collect()
+    }
+
     fn note(&mut self, at: Timestamp, event: &'static str, detail: Option<String>) {
-        if self.happenings.len() < HAPPENINGS {
-            self.happenings.push(Happening { at, event, detail });
+        if self.happenings.len() == HAPPENINGS {
+            self.happenings.pop_front();
+            self.forgotten += 1;
         }
+        self.happenings.push_back(Happening { at, event, detail });
     }
 }
 

@@ -18,8 +18,10 @@ pub struct Series {
     least: Power,
     most: Power,
     model: bool,
-    /// The longest time between two updates: the nominal one, until a longer one is seen.
+    /// The nominal time between two updates; zero for a sensor that is always up to date.
     period: Duration,
+    /// True once a value was seen to stay for longer than that: then an update is not known to have been so near.
+    slower: bool,
     /// How often the sensor is read: no update is seen sooner.
     interval: Duration,
     /// The last intervals between updates, for their median.
@@ -89,6 +91,7 @@ impl Series {
             most: specification.most,
             model: specification.provenance == Provenance::Model,
             period: specification.period,
+            slower: false,
             interval: specification.interval,
             intervals: VecDeque::with_capacity(INTERVALS),
             edges: VecDeque::new(),
@@ -117,13 +120,15 @@ impl Series {
         let newest = self.edges.back().map_or(last.before, |edge| edge.at);
         if !changed {
             self.oversampled = true;
+            self.slower |= reading.before.since(last.before.max(newest)) > self.period;
             if reading.before.since(newest) < stall(self.period) {
                 return;
             }
         }
         // The update happened after the last read that did not show it, and not longer ago than one period. A counter
         // that does not move at all is one that measures no energy: that too is known, and lets windows settle.
-        let from = last.before.max(reading.before.before(self.period)).max(newest);
+        let nearest = if self.slower { last.before } else { reading.before.before(self.period) };
+        let from = last.before.max(nearest).max(newest);
         self.edge(from, reading.after, energy, whole);
     }
 

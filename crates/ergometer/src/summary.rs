@@ -1,16 +1,18 @@
 //! What a run came to: the table that `finish` gives and `ergometer report` prints.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::attribution::Budget;
 use crate::error::{Error, Result};
 use crate::log::{Line, RunLog};
 use crate::record::{Estimate, Kind, Manifest, Quality, Record, State};
-use crate::units::Energy;
+use crate::sensor::Provenance;
+use crate::units::{Energy, Timestamp};
 
 /// What a run came to, over all its windows. Printed, it is a table with a line for each epoch.
 #[derive(Clone, Debug, Serialize)]
@@ -105,74 +107,33 @@ impl Summary {
     /// If the log cannot be read, or holds no window.
     pub fn read(log: &RunLog) -> Result<(Summary, Vec<Error>)> {
         let mut bad = Vec::new();
-        let (mut epochs, mut phases, mut events) =
-            (EpochSum::default(), BTreeMap::new(), BTreeMap::new());
-        let (mut last, mut steps, mut samples, mut tokens) = (None, 0, 0, 0);
-        let mut start = None;
+        let mut read = Read::default();
         for line in log.lines()? {
             match line {
+                Ok(line) => read.take(line),
                 Err(error) => bad.push(error),
-                Ok(Line::Start(line)) => _ = start.get_or_insert(line.start),
-                Ok(Line::Event(event)) if event.event == "progress" => {}
-                Ok(Line::Event(event)) => {
-                    *events.entry((event.event, event.domain)).or_default() += 1;
-                }
-                Ok(Line::Window(record)) => {
-                    match record.kind {
-                        Kind::Step => {
-                            steps += 1;
-                            samples += record.samples.unwrap_or(0);
-                            tokens += record.tokens.unwrap_or(0);
-                        }
-                        Kind::Epoch => epochs.add((*record).clone()),
-                        Kind::Phase => {
-                            phases
-                                .entry(record.phase.clone().unwrap_or_default())
-                                .or_insert_with(PhaseSum::default)
-                                .add(&record);
-                        }
-                        Kind::End => {}
-                    }
-                    last = Some(*record);
-                }
             }
         }
-        let Some(mut end) = last else {
-            let place = log.directory().display();
+        let place = log.directory().display();
+        if read.ranks.len() > 1 {
+            return Err(Error::unsupported(format!(
+                "`{place}` holds the logs of {} ranks, and their energies may overlap",
+                read.ranks.len()
+            ))
+            .cure("read their lines one by one, with `RunLog::lines`"));
+        }
+        let Some(last) = read.last.take() else {
+            let so_far = read
+                .progress
+                .map_or(String::new(), |(_, total, _)| format!("; it had used {total}"));
             return Err(Error::invalid(format!(
-                "`{place}` holds no window: the run has not got that far, or was killed at once"
+                "`{place}` holds no window: the run has not got that far, or was killed before{so_far}"
             )));
         };
-        if end.kind != Kind::End {
-            // What the run had used at its last line.
-            end.kind = Kind::End;
-            end.energy = Some(end.total);
-            end.uncertainty = relative(&end)
-                .map(|relative| Energy::from_joules(relative * end.total.as_joules()));
-            for share in end.domains.values_mut() {
-                let relative = share
-                    .uncertainty
-                    .zip(share.energy)
-                    .map(|(part, whole)| part.as_joules() / whole.as_joules());
-                share.energy = Some(share.total);
-                share.uncertainty = relative
-                    .map(|relative| Energy::from_joules(relative * share.total.as_joules()));
-            }
-            end.quality = end.quality.max(Quality::Partial);
-            end.start = start.unwrap_or(end.start);
-            end.duration = end.end.since(end.start);
-            end.remainder = Some(end.total - epochs.energy);
-            (end.epochs, end.steps) = (Some(epochs.count), Some(steps));
-            end.samples = (samples > 0).then_some(samples);
-            end.tokens = (tokens > 0).then_some(tokens);
-            (end.epoch, end.step, end.phase, end.parent) = (None, None, None, None);
-            (end.phases, end.data, end.intervals) = (None, None, None);
-        }
-        let directory = log.directory().to_owned();
-        Ok((
-            Summary { manifest: log.manifest.clone(), directory, epochs, phases, end, events },
-            bad,
-        ))
+        let end = if last.kind == Kind::End { last } else { read.unfinished(last, &log.manifest) };
+        let Read { epochs, phases, events, .. } = read;
+        let (manifest, directory) = (log.manifest.clone(), log.directory().to_owned());
+        Ok((Summary { manifest, directory, epochs, phases, end, events }, bad))
     }
 
     /// The energy of the whole run.
@@ -190,14 +151,127 @@ impl Summary {
             samples: rows().any(|row| row.samples.is_some()),
             tokens: rows().any(|row| row.tokens.is_some()),
             metrics,
+            models: self
+                .manifest
+                .sensors
+                .iter()
+                .filter(|sensor| sensor.provenance == Provenance::Model)
+                .map(|sensor| sensor.domain.id.clone())
+                .collect(),
         }
     }
 }
 
-/// The relative standard uncertainty of a window.
-fn relative(record: &Record) -> Option<f64> {
-    let (uncertainty, energy) = (record.uncertainty?.as_joules(), record.energy?.as_joules());
-    (energy > 0.0).then(|| uncertainty / energy)
+/// What has been read of a log.
+#[derive(Default)]
+struct Read {
+    epochs: EpochSum,
+    phases: BTreeMap<String, PhaseSum>,
+    events: BTreeMap<(String, Option<String>), u64>,
+    steps: u64,
+    samples: u64,
+    tokens: u64,
+    ranks: BTreeSet<u32>,
+    /// Each session's start and last line.
+    sessions: Vec<(Timestamp, Timestamp)>,
+    last: Option<Record>,
+    /// The last line of progress.
+    progress: Option<(Timestamp, Energy, BTreeMap<String, Energy>)>,
+}
+
+impl Read {
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Start(start) => {
+                self.ranks.insert(start.rank);
+                self.sessions.push((start.start, start.start));
+            }
+            Line::Event(event) => {
+                self.reach(event.at);
+                if event.event == "progress" {
+                    self.progress =
+                        Some((event.at, event.total.unwrap_or_default(), event.domains));
+                } else {
+                    *self.events.entry((event.event, event.domain)).or_default() += 1;
+                }
+            }
+            Line::Window(record) => {
+                self.reach(record.end);
+                match record.kind {
+                    Kind::Step => {
+                        self.steps += 1;
+                        self.samples += record.samples.unwrap_or(0);
+                        self.tokens += record.tokens.unwrap_or(0);
+                    }
+                    Kind::Epoch => self.epochs.add((*record).clone()),
+                    Kind::Phase => {
+                        self.phases
+                            .entry(record.phase.clone().unwrap_or_default())
+                            .or_default()
+                            .add(&record);
+                    }
+                    Kind::End => {}
+                }
+                self.last = Some(*record);
+            }
+        }
+    }
+
+    fn reach(&mut self, at: Timestamp) {
+        if let Some((_, last)) = self.sessions.last_mut() {
+            *last = at.max(*last);
+        }
+    }
+
+    /// The end of a run that has none in its log: what it had used at its last line.
+    fn unfinished(&self, mut end: Record, manifest: &Manifest) -> Record {
+        if let Some((at, total, domains)) = self.progress.clone().filter(|(at, ..)| *at > end.end) {
+            (end.end, end.total) = (at, total);
+            for (domain, total) in domains {
+                if let Some(share) = end.domains.get_mut(&domain) {
+                    share.total = total;
+                }
+            }
+        }
+        end.start = self.sessions.first().map_or(end.start, |(start, _)| *start);
+        end.duration = self.sessions.iter().map(|(start, last)| last.since(*start)).sum();
+        // Over a whole run, the boundaries are nothing beside the gain.
+        let mut budget = Budget::default();
+        for sensor in &manifest.sensors {
+            let Some(share) = end.domains.get_mut(&sensor.domain.id) else { continue };
+            let mut own = Budget::default();
+            own.add_gain(sensor, share.total, end.duration);
+            share.energy = Some(share.total);
+            share.uncertainty = Some(Energy::from_joules(own.uncertainty()));
+            share.quality =
+                if share.quality == Quality::Estimated { share.quality } else { Quality::Partial };
+            if sensor.in_total {
+                budget.add_gain(sensor, share.total, end.duration);
+            }
+        }
+        let samples = self.samples.max(self.epochs.samples);
+        let tokens = self.tokens.max(self.epochs.tokens);
+        Record {
+            kind: Kind::End,
+            parent: None,
+            epoch: None,
+            step: None,
+            phase: None,
+            energy: Some(end.total),
+            uncertainty: Some(Energy::from_joules(budget.uncertainty())),
+            quality: Quality::Partial,
+            samples: (samples > 0).then_some(samples),
+            tokens: (tokens > 0).then_some(tokens),
+            steps: Some(self.steps),
+            epochs: Some(self.epochs.count),
+            remainder: Some(end.total - self.epochs.energy),
+            phases: None,
+            data: None,
+            intervals: None,
+            metrics: BTreeMap::new(),
+            ..end
+        }
+    }
 }
 
 /// The columns that a table has beside those that every table has.
@@ -205,6 +279,8 @@ struct Columns {
     samples: bool,
     tokens: bool,
     metrics: Vec<String>,
+    /// Domains that a model estimates.
+    models: Vec<String>,
 }
 
 impl Columns {
@@ -254,8 +330,8 @@ impl Columns {
         // What is not whole may be an estimate all the same, and then has to say so.
         let estimated = record
             .domains
-            .values()
-            .any(|share| share.in_total && share.quality == Quality::Estimated);
+            .iter()
+            .any(|(domain, share)| share.in_total && self.models.contains(domain));
         let worse = record.quality > Quality::Estimated && record.energy.is_some();
         writeln!(f, "  {}{}", if estimated && worse { "estimated, " } else { "" }, record.quality)
     }

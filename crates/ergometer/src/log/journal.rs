@@ -77,15 +77,24 @@ impl Journal {
     }
 
     /// Puts a line behind the others; it reaches the disk with [`flush`](Self::flush).
-    pub(crate) fn append(&mut self, line: &impl Serialize, step: bool) {
-        let Ok(mut text) = serde_json::to_string(line) else { return };
+    /// False if neither disk nor memory takes it.
+    pub(crate) fn append(&mut self, line: &impl Serialize, step: bool) -> bool {
+        let Ok(mut text) = serde_json::to_string(line) else { return false };
         text.push('\n');
+        // Many steps can be settled at once: only a disk that failed leaves lines in memory.
+        if self.kept_bytes + text.len() > KEPT
+            && self.fault.is_none()
+            && let Err(error) = self.try_flush()
+        {
+            self.fail(error);
+        }
         if step && self.kept_bytes + text.len() > KEPT {
             self.left_out += 1;
-            return;
+            return false;
         }
         self.kept_bytes += text.len();
         self.kept.push_back(text);
+        true
     }
 
     /// Writes the lines that wait, whole, in as few writes as there are chunks of 64 KB.
@@ -115,10 +124,12 @@ impl Journal {
                 lines += 1;
             }
             let Some(file) = &mut self.file else { break };
-            let whole = file.metadata().map_or(0, |metadata| metadata.len());
+            let whole = file.metadata().map(|metadata| metadata.len());
             if let Err(error) = file.write_all(self.buffer.as_bytes()) {
                 // What a full disk took of the chunk is taken back, so that no torn line stays in the middle.
-                let _ = file.set_len(whole);
+                if let Ok(whole) = whole {
+                    let _ = file.set_len(whole);
+                }
                 self.file = None;
                 return Err(Error::file("write", &path, error));
             }

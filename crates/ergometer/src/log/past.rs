@@ -29,8 +29,8 @@ pub(crate) struct Past {
     pub(crate) steps: BTreeMap<u32, u64>,
     pub(crate) step_count: u64,
     pub(crate) epochs: EpochSum,
-    /// The epoch that the process ended within, as far as its steps tell.
-    pub(crate) open_epoch: Option<OpenEpoch>,
+    /// The epoch of each lane that the process ended within, as far as its steps tell.
+    pub(crate) open_epochs: BTreeMap<u32, OpenEpoch>,
     /// Bytes of a torn last line, which was cut off.
     pub(crate) torn: u64,
     /// The last line's time, on its session's clock.
@@ -47,6 +47,8 @@ pub(crate) struct OpenEpoch {
     last: Record,
     steps: u64,
     sum: Energy,
+    samples: u64,
+    tokens: u64,
 }
 
 impl Past {
@@ -65,6 +67,7 @@ impl Past {
                 Ok(Line::Event(event)) => {
                     past.reach(event.at);
                     past.total = past.total.max(event.total.unwrap_or_default());
+                    past.domains.extend(event.domains);
                 }
                 Err(error) => past.bad.push(error.what().to_owned()),
             }
@@ -120,37 +123,37 @@ impl Past {
                 }
             }
             Kind::Epoch => {
-                self.open_epoch = None;
+                self.open_epochs.remove(&record.lane);
                 self.epochs.add(record);
             }
             Kind::Phase => {}
-            Kind::End => self.open_epoch = None,
+            Kind::End => self.open_epochs.clear(),
         }
     }
 
     fn take_step(&mut self, record: Record) {
-        let energy = record.energy.unwrap_or_default();
-        match &mut self.open_epoch {
-            Some(open)
-                if (open.last.session, open.last.epoch) == (record.session, record.epoch) =>
-            {
-                open.steps += 1;
-                open.sum += energy;
-                open.last = record;
-            }
-            open => {
-                *open =
-                    Some(OpenEpoch { first: record.clone(), last: record, steps: 1, sum: energy });
-            }
+        let open = self.open_epochs.entry(record.lane).or_insert_with(|| OpenEpoch::new(&record));
+        if (open.last.session, open.last.epoch) != (record.session, record.epoch) {
+            *open = OpenEpoch::new(&record);
         }
+        open.steps += 1;
+        open.sum += record.energy.unwrap_or_default();
+        open.samples += record.samples.unwrap_or(0);
+        open.tokens += record.tokens.unwrap_or(0);
+        open.last = record;
     }
 }
 
 impl OpenEpoch {
+    fn new(first: &Record) -> Self {
+        let (first, last) = (first.clone(), first.clone());
+        OpenEpoch { first, last, steps: 0, sum: Energy::ZERO, samples: 0, tokens: 0 }
+    }
+
     /// The line that the epoch is given when the run goes on: from its first step's start to the last step that the log
     /// holds. What it used behind that is lost.
     pub(crate) fn into_record(self) -> Record {
-        let OpenEpoch { first, last, steps, sum } = self;
+        let OpenEpoch { first, last, steps, sum, samples, tokens } = self;
         let energy = last.total - first.total + first.energy.unwrap_or_default();
         let mut domains = last.domains.clone();
         let mut quality = Quality::Measured;
@@ -187,8 +190,8 @@ impl OpenEpoch {
             uncertainty: Some(Energy::from_joules(uncertainty)),
             quality: quality.max(Quality::Partial),
             domains,
-            samples: None,
-            tokens: None,
+            samples: (samples > 0).then_some(samples),
+            tokens: (tokens > 0).then_some(tokens),
             steps: Some(steps),
             remainder: Some(energy - sum),
             phases: None,

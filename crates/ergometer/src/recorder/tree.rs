@@ -9,6 +9,7 @@ use super::Recording;
 use crate::attribution::{Attribution, Boundary};
 use crate::mark::{Mark, Opens, What};
 use crate::record::{Kind, Record, Status};
+use crate::series::stall;
 use crate::units::{Energy, Timestamp};
 
 /// One lane, as the recorder sees it.
@@ -113,10 +114,21 @@ impl Branch {
                 self.close(recording, id, status, waited, &at);
             }
             (What::NextStep { closes, waited, id }, Some(at)) => {
+                // If its opening did not fit in the ring, the step before it was never closed: it ends here.
+                let closes =
+                    match self.open.iter().rfind(|window| window.id == closes).or(self.open.last())
+                    {
+                        Some(last) if last.kind == Kind::Step => last.id,
+                        _ => closes,
+                    };
                 self.close(recording, closes, Status::Complete, waited, &at);
                 self.open_step(id, at);
             }
             (What::NextEpoch { closes, id, number }, Some(at)) => {
+                // Likewise: an epoch is followed by an epoch, not nested in one that was never closed.
+                let known = self.open.iter().any(|window| window.id == closes);
+                let last = self.open.iter().rfind(|window| window.kind == Kind::Epoch);
+                let closes = last.filter(|_| !known).map_or(closes, |last| last.id);
                 self.close(recording, closes, Status::Complete, 0, &at);
                 self.open(recording, id, Opens::Epoch(number), at);
             }
@@ -316,10 +328,20 @@ impl Branch {
         self.block = Some(block);
         let undecided = slowest.map(|_| (attribution, recording.totals(at)));
         self.closed.push_back(Closed { record, undecided });
-        if let Some(slowest) = slowest
-            && (block.end.since(block.start) >= slowest * BLOCK || self.closed.len() > UNDECIDED)
-        {
+        let waits = self.closed.front().is_some_and(|closed| closed.undecided.is_some());
+        if waits && (block.end.since(block.start) >= gap * BLOCK || self.closed.len() > UNDECIDED) {
             self.decide(recording);
+        }
+    }
+
+    /// Decides on a row of steps that nothing has followed for so long that nothing can.
+    pub(super) fn decide_if_over(&mut self, recording: &Recording, now: Timestamp) {
+        let slowest = recording.periods().into_iter().max().unwrap_or_default();
+        let over = self.block.is_some_and(|block| now.since(block.end) > stall(slowest) * 3);
+        let stepping = self.open.iter().any(|window| window.kind == Kind::Step);
+        if over && !stepping && self.queue.is_empty() {
+            self.decide(recording);
+            self.block = None;
         }
     }
 
@@ -348,18 +370,17 @@ impl Branch {
         while let Some(Closed { mut record, .. }) =
             self.closed.pop_front_if(|closed| closed.undecided.is_none())
         {
-            match (record.kind, record.parent, record.energy) {
-                (Kind::Step, Some(parent), Some(energy)) => {
-                    *self.carried.entry(parent).or_default() += energy;
-                }
-                (Kind::Epoch, _, energy) => {
-                    let steps = self.carried.remove(&record.id).unwrap_or_default();
-                    record.remainder = energy.map(|energy| energy - steps);
-                }
-                (Kind::Phase, ..) => _ = self.carried.remove(&record.id),
-                _ => {}
+            let steps = self.carried.remove(&record.id).unwrap_or_default();
+            if record.kind == Kind::Epoch {
+                record.remainder = record.energy.map(|energy| energy - steps);
             }
-            recording.publish(record);
+            let carries = record.energy.zip(record.parent).filter(|_| record.kind == Kind::Step);
+            // A step without a line adds to its epoch's remainder.
+            if recording.publish(record)
+                && let Some((energy, parent)) = carries
+            {
+                *self.carried.entry(parent).or_default() += energy;
+            }
         }
     }
 }
