@@ -30,6 +30,9 @@ mod series;
 // Devices that run behind the host.
 mod device;
 
+// What could go wrong in long runs.
+mod faults;
+
 // Runs, on fake sensors and a fake clock.
 mod log;
 mod run;
