@@ -3,12 +3,13 @@
 //! It drains the lanes' rings, waits until every series covers a boundary, takes Ê there, and keeps the tree of open
 //! windows, so that a window's energy is known the moment its last boundary is settled.
 
+mod outbox;
 mod tree;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::attribution::{Boundary, Budget};
@@ -26,70 +27,7 @@ use crate::summary::{EpochSum, PhaseSum, Summary};
 use crate::units::{Energy, Timestamp};
 use tree::Branch;
 
-/// What a run's recorder tells its program.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    state: Mutex<Published>,
-    news: Condvar,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Published {
-    /// The run's start, as soon as it is settled.
-    pub(crate) origin: Option<Boundary>,
-    /// Epochs that settled, newest last; as many as a program can look back on.
-    pub(crate) epochs: VecDeque<Record>,
-    /// Phases that settled, likewise.
-    pub(crate) phases: VecDeque<Record>,
-    /// Steps that settled, likewise.
-    pub(crate) steps: VecDeque<Record>,
-    /// Why the run was stopped.
-    pub(crate) reason: Option<String>,
-    /// When and how the program ended the run.
-    pub(crate) finish: Option<(Timestamp, Status)>,
-    pub(crate) result: Option<Result<Summary>>,
-}
-
-/// Windows of each kind that a program can look back on.
-const REMEMBERED: usize = 1_024;
-
-impl Outbox {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `done` gives something, at most for `patience` of `course`'s clock.
-    pub(crate) fn wait<T>(
-        &self,
-        course: &Course,
-        patience: Duration,
-        mut done: impl FnMut(&mut Published) -> Option<T>,
-    ) -> Option<T> {
-        let deadline = course.clock.now() + patience;
-        let mut state = self.lock();
-        loop {
-            if let Some(found) = done(&mut state) {
-                return Some(found);
-            }
-            let now = course.clock.now();
-            if now >= deadline {
-                return None;
-            }
-            match course.clock.fake() {
-                Some(hands) => {
-                    drop(state);
-                    hands.advance(Duration::from_millis(1));
-                    state = self.lock();
-                }
-                None => {
-                    let wait = self.news.wait_timeout(state, deadline.since(now));
-                    state =
-                        wait.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
-                }
-            }
-        }
-    }
-}
+pub(crate) use outbox::{Outbox, Published};
 
 /// A run's recorder, before and while it runs on its thread.
 pub(crate) struct Recorder {
@@ -128,8 +66,7 @@ impl Recorder {
             channel.told().horizons.remove(&serial);
         }
         course.finished.store(true, Ordering::Release);
-        outbox.lock().result = Some(result);
-        outbox.news.notify_all();
+        outbox.close(result);
     }
 
     fn session(&self) -> u32 {
@@ -258,7 +195,8 @@ impl Recording {
                 );
             }
             let total = Some(past.total);
-            self.event(self.run.start, "resumed", None, Some(detail), total);
+            let event = self.event(self.run.start, "resumed");
+            self.note(Event { detail: Some(detail), total, ..event });
         }
         self.run.journal.flush(self.run.start, true);
     }
@@ -434,14 +372,7 @@ impl Recording {
 
     /// Tells the program of an epoch or a phase, which is settled before the quality of its steps may be.
     fn announce(&self, record: &Record) {
-        let mut told = self.run.outbox.lock();
-        let row = if record.kind == Kind::Epoch { &mut told.epochs } else { &mut told.phases };
-        if row.len() == REMEMBERED {
-            row.pop_front();
-        }
-        row.push_back(record.clone());
-        drop(told);
-        self.run.outbox.news.notify_all();
+        self.run.outbox.tell(record.clone());
     }
 
     /// Writes a window's line.
@@ -457,13 +388,7 @@ impl Recording {
             Kind::End => {}
             Kind::Step => {
                 self.steps += 1;
-                let mut told = self.run.outbox.lock();
-                if told.steps.len() == REMEMBERED {
-                    told.steps.pop_front();
-                }
-                told.steps.push_back(record);
-                drop(told);
-                self.run.outbox.news.notify_all();
+                self.run.outbox.tell(record);
             }
         }
         kept
@@ -486,13 +411,16 @@ impl Recording {
             // The reason first: a loop that sees that it is to stop asks why at once.
             self.run.outbox.lock().reason = Some(reason.clone());
             self.run.course.stopped.store(true, Ordering::Release);
-            self.event(now, "budget", None, Some(reason), Some(total));
+            let event = self.event(now, "budget");
+            self.note(Event { detail: Some(reason), total: Some(total), ..event });
         }
         if now.since(self.progress) >= PROGRESS {
             self.progress = now;
             let ids = self.sensors.iter().map(|specification| specification.domain.id.clone());
             let domains = ids.zip(self.totals(&boundary)).collect();
-            self.progress_event(now, total, domains);
+            // What a resumed run takes over if this process is killed: not worth a line in a table.
+            let event = self.event(now, "progress");
+            self.run.journal.append(&Event { total: Some(total), domains, ..event }, false);
         }
         let overflows = self.run.course.overflows.load(Ordering::Relaxed);
         if overflows > self.overflows {
@@ -501,10 +429,12 @@ impl Recording {
                 overflows - self.overflows
             );
             self.overflows = overflows;
-            self.event(now, "overflow", None, Some(detail), None);
+            let event = self.event(now, "overflow");
+            self.note(Event { detail: Some(detail), ..event });
         }
         if let Some(fault) = self.run.course.take_fence_fault() {
-            self.event(now, "fence-failed", None, Some(fault), None);
+            let event = self.event(now, "fence-failed");
+            self.note(Event { detail: Some(fault), ..event });
         }
     }
 
@@ -519,38 +449,15 @@ impl Recording {
             self.seen[sensor] = seen;
             for happening in new {
                 let domain = channel.specification.domain.id.clone();
-                self.event(happening.at, happening.event, Some(domain), happening.detail, None);
+                let event = self.event(happening.at, happening.event);
+                self.note(Event { domain: Some(domain), detail: happening.detail, ..event });
             }
         }
     }
 
-    fn event(
-        &mut self,
-        at: Timestamp,
-        event: &str,
-        domain: Option<String>,
-        detail: Option<String>,
-        total: Option<Energy>,
-    ) {
-        *self.events.entry((event.to_owned(), domain.clone())).or_default() += 1;
-        self.append_event(at, event, domain, detail, total, BTreeMap::new());
-    }
-
-    /// What a resumed run takes over if this process is killed: not worth a line in a table.
-    fn progress_event(&mut self, at: Timestamp, total: Energy, domains: BTreeMap<String, Energy>) {
-        self.append_event(at, "progress", None, None, Some(total), domains);
-    }
-
-    fn append_event(
-        &mut self,
-        at: Timestamp,
-        event: &str,
-        domain: Option<String>,
-        detail: Option<String>,
-        total: Option<Energy>,
-        domains: BTreeMap<String, Energy>,
-    ) {
-        let line = Event {
+    /// An event of this run, with nothing said of it yet.
+    fn event(&self, at: Timestamp, event: &str) -> Event {
+        Event {
             kind: EventKind::Event,
             run_id: self.run.manifest.run_id.clone(),
             rank: self.run.rank,
@@ -558,12 +465,17 @@ impl Recording {
             session: self.run.session(),
             at,
             event: event.to_owned(),
-            domain,
-            detail,
-            total,
-            domains,
-        };
-        self.run.journal.append(&line, false);
+            domain: None,
+            detail: None,
+            total: None,
+            domains: BTreeMap::new(),
+        }
+    }
+
+    /// Writes an event's line, and counts it for the summary.
+    fn note(&mut self, event: Event) {
+        self.run.journal.append(&event, false);
+        *self.events.entry((event.event, event.domain)).or_default() += 1;
     }
 
     /// Lets the series forget what no boundary of this run can still ask for.
