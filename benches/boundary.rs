@@ -132,37 +132,29 @@ mod window {
     }
 }
 
-/// One read of each source: those of this machine, and a powercap zone written to a file where there is no RAPL.
+/// One read of each source that there is on this machine, and of a powercap zone in a plain file.
 mod read {
     use super::{Bencher, Clock, Path, Sensor, model, nvml, rapl, scratch};
 
-    fn read(bencher: Bencher<'_, '_>, sensor: Option<Box<dyn Sensor>>) {
-        let clock = Clock::system();
-        match sensor {
-            Some(mut sensor) => bencher.bench_local(|| sensor.read(&clock)),
-            None => bencher.bench(|| "not on this machine"),
+    #[divan::bench(args = sources())]
+    fn once(bencher: Bencher<'_, '_>, source: &str) {
+        let (clock, mut sensor) = (Clock::system(), open(source).expect("it was there before"));
+        bencher.bench_local(|| sensor.read(&clock));
+    }
+
+    fn sources() -> Vec<&'static str> {
+        let all = ["nvml", "rapl", "rapl in a file", "cpu model", "memory model"];
+        all.into_iter().filter(|source| open(source).is_some()).collect()
+    }
+
+    fn open(source: &str) -> Option<Box<dyn Sensor>> {
+        match source {
+            "nvml" => nvml::open(None, &nvml::Selection::All).sensors.pop(),
+            "rapl" => rapl::open(Path::new("/sys")).sensors.pop(),
+            "rapl in a file" => rapl::open(&powercap()?).sensors.pop(),
+            "cpu model" => model::cpu(Path::new("/proc"), Path::new("/sys"), None).ok(),
+            _ => model::memory(Path::new("/proc")).ok(),
         }
-    }
-
-    #[divan::bench]
-    fn nvml_gpu(bencher: Bencher<'_, '_>) {
-        read(bencher, nvml::open(None, &nvml::Selection::All).sensors.pop());
-    }
-
-    #[divan::bench]
-    fn rapl_zone(bencher: Bencher<'_, '_>) {
-        let found = rapl::open(Path::new("/sys")).sensors.pop();
-        read(bencher, found.or_else(|| rapl::open(&powercap()?).sensors.pop()));
-    }
-
-    #[divan::bench]
-    fn cpu_model(bencher: Bencher<'_, '_>) {
-        read(bencher, model::cpu(Path::new("/proc"), Path::new("/sys"), None).ok());
-    }
-
-    #[divan::bench]
-    fn memory_model(bencher: Bencher<'_, '_>) {
-        read(bencher, model::memory(Path::new("/proc")).ok());
     }
 
     fn powercap() -> Option<std::path::PathBuf> {
