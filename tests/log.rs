@@ -296,7 +296,7 @@ fn a_step_takes_no_memory_and_no_lock_that_io_can_hold() {
     assert!(begun.elapsed() < Duration::from_secs(2), "the training was held up");
     let ended = Instant::now();
     assert!(run.finish().unwrap_err().is_lost());
-    assert!(ended.elapsed() < Duration::from_secs(2));
+    assert!(ended.elapsed() < Duration::from_millis(1_600));
 }
 
 #[test]

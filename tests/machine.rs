@@ -151,7 +151,7 @@ fn a_run_on_two_packages_and_two_gpus_agrees_with_the_integrals() {
     // kept from running for a moment too.
     let outside = pulls.iter().filter(|pull| **pull > 2.0).count();
     assert!(outside * 20 <= pulls.len(), "{outside} of {} are more than 2 u off", pulls.len());
-    assert!(pulls.iter().all(|pull| *pull < 6.0), "{pulls:?}");
+    assert!(pulls.iter().all(|pull| *pull < 4.0), "{pulls:?}");
     for epoch in of(&windows, Kind::Epoch).into_iter().chain(of(&windows, Kind::End)) {
         assert!(matches!(epoch.quality, Quality::Measured | Quality::Amortised), "{epoch:?}");
     }
@@ -254,11 +254,10 @@ fn a_driver_that_hangs_while_training_holds_up_nobody() {
         std::thread::sleep(Duration::from_millis(10));
         before = clock.now();
     }
-    // The driver hangs for half a minute; other tests may keep this thread from running for a moment.
-    assert!(longest < Duration::from_millis(500), "a boundary took {longest:?}");
+    assert!(longest < Duration::from_millis(50), "a boundary took {longest:?}");
     let ended: Timestamp = clock.now();
     let summary = run.finish().unwrap();
-    assert!(clock.now().since(ended) < Duration::from_secs(2));
+    assert!(clock.now().since(ended) < Duration::from_millis(1_600));
     let gpu = summary.end.domains.iter().find(|(domain, _)| domain.starts_with("gpu:")).unwrap().1;
     assert_eq!(gpu.quality, Quality::Partial);
     assert_eq!(summary.end.domains["cpu:model"].quality, Quality::Estimated);
