@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ergometer::log::Line;
-use ergometer::sensor::nvml::Selection;
+use ergometer::sensor::Selection;
 use ergometer::{Clock, Energy, Kind, Meter, Quality, Record, Timestamp};
 
 use crate::lab::{lines, of, windows};

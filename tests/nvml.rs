@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use ergometer::sensor::Selection;
 use ergometer::sensor::nvml::cuda::pci_address;
-use ergometer::sensor::nvml::{Selection, open, open_within};
+use ergometer::sensor::nvml::{open, open_within};
 use ergometer::sensor::{Found, Incident, Provenance, Quantity, Reading, Sensor};
 use ergometer::{Clock, Energy, Error, Power};
 

@@ -5,7 +5,8 @@ use std::slice;
 use burn_backend::DeviceOps;
 use burn_core::tensor::Device;
 use ergometer::record::Framework;
-use ergometer::sensor::nvml::{Selection, cuda};
+use ergometer::sensor::Selection;
+use ergometer::sensor::nvml::cuda;
 use ergometer::{Error, Fence, Meter, MeterBuilder, Result};
 
 /// The version of burn that this adapter is built and tested with.

@@ -4,7 +4,8 @@ use std::slice;
 
 use candle_core::{Device, DeviceLocation, utils};
 use ergometer::record::Framework;
-use ergometer::sensor::nvml::{Selection, cuda};
+use ergometer::sensor::Selection;
+use ergometer::sensor::nvml::cuda;
 use ergometer::{Error, Meter, MeterBuilder, Result};
 
 use crate::fence::DeviceFence;

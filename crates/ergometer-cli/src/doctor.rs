@@ -5,8 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use clap::Args;
-use ergometer::sensor::nvml::Selection;
-use ergometer::sensor::{Absence, Found, Hardware, Provenance, Specification, model, nvml, rapl};
+use ergometer::sensor::{Absence, Hardware, Provenance, Search, Selection, Sensor, Specification};
 use serde::Serialize;
 
 use crate::{FAILURE, Sources, write_json};
@@ -71,41 +70,26 @@ impl Doctor {
 
 impl Sources {
     fn diagnose(&self) -> Diagnosis {
-        let mut found = nvml::open(self.nvml_library.as_deref(), &Selection::All);
-        found.extend(rapl::open(&self.sysfs));
-        let mut sensors: Vec<Finding> = specifications(&found)
-            .map(|specification| Finding { used: true, specification })
-            .collect();
-        let models = [
-            (Hardware::Cpu, "cpu model", model::cpu(&self.procfs, &self.sysfs, None)),
-            (Hardware::Dram, "dram model", model::memory(&self.procfs)),
-        ];
-        for (hardware, source, model) in models {
-            // As `Meter::detect` does: a model stands in for what no sensor covers.
-            let covers = |finding: &Finding| {
-                finding.specification.in_total && finding.specification.domain.hardware == hardware
-            };
-            let used = !sensors.iter().any(covers);
-            match model {
-                Ok(model) => {
-                    sensors.push(Finding { used, specification: model.specification().clone() });
-                }
-                Err(error) => {
-                    let error = error.cure("say where procfs is: `--procfs DIR`");
-                    found.absent.push(Absence { source: source.to_owned(), error });
-                }
-            }
-        }
+        let search = Search {
+            sysfs: self.sysfs.clone(),
+            procfs: self.procfs.clone(),
+            nvml_library: self.nvml_library.clone(),
+            gpus: Selection::All,
+            ..Search::default()
+        };
+        let found = search.run();
+        let findings = |used: bool, sensors: &[Box<dyn Sensor>]| {
+            let specifications = sensors.iter().map(|sensor| sensor.specification().clone());
+            specifications.map(|specification| Finding { used, specification }).collect::<Vec<_>>()
+        };
+        let mut sensors = findings(true, &found.sensors);
+        sensors.extend(findings(false, &found.spare));
         let absent = found.absent.iter().map(Lack::of).collect();
         let verdict = verdict(
             sensors.iter().filter(|finding| finding.used).map(|finding| &finding.specification),
         );
         Diagnosis { version: 1, sensors, absent, verdict }
     }
-}
-
-fn specifications(found: &Found) -> impl Iterator<Item = Specification> {
-    found.sensors.iter().map(|sensor| sensor.specification().clone())
 }
 
 impl Lack {

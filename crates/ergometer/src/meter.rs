@@ -11,8 +11,7 @@ use crate::log::RunLog;
 use crate::record::Framework;
 use crate::run::RunBuilder;
 use crate::sampler::{Channel, Samplers};
-use crate::sensor::nvml::Selection;
-use crate::sensor::{Absence, Found, Hardware, Sensor, Specification, model, nvml, rapl};
+use crate::sensor::{Absence, Found, Search, Selection, Sensor, Specification};
 use crate::units::Power;
 
 /// Reads the energy sensors of this machine, and starts runs.
@@ -99,12 +98,8 @@ pub struct MeterBuilder {
     sensors: Vec<Box<dyn Sensor>>,
     detected: bool,
     clock: Clock,
-    sysfs: Option<PathBuf>,
-    procfs: Option<PathBuf>,
-    nvml_library: Option<PathBuf>,
-    gpus: Selection,
+    search: Search,
     absent: Vec<Absence>,
-    thermal_design_power: Option<Power>,
     fence: Option<Arc<dyn Fence>>,
     device_clock: Option<Arc<dyn DeviceClock>>,
     framework: Option<Framework>,
@@ -132,31 +127,37 @@ impl MeterBuilder {
 
     /// Another root than `/sys`: a bind mount of the host's in a container, or a written tree.
     pub fn sysfs(mut self, root: impl Into<PathBuf>) -> Self {
-        self.sysfs = Some(root.into());
+        self.search.sysfs = root.into();
+        self
+    }
+
+    /// Another root than `/dev`, for the sources that are devices.
+    pub fn devices(mut self, root: impl Into<PathBuf>) -> Self {
+        self.search.devices = root.into();
         self
     }
 
     /// Another root than `/proc`.
     pub fn procfs(mut self, root: impl Into<PathBuf>) -> Self {
-        self.procfs = Some(root.into());
+        self.search.procfs = root.into();
         self
     }
 
     /// Another NVML library than the driver's `libnvidia-ml.so.1`.
     pub fn nvml_library(mut self, path: impl Into<PathBuf>) -> Self {
-        self.nvml_library = Some(path.into());
+        self.search.nvml_library = Some(path.into());
         self
     }
 
     /// The GPUs to measure; all of them by default.
     pub fn gpus(mut self, selection: Selection) -> Self {
-        self.gpus = selection;
+        self.search.gpus = selection;
         self
     }
 
     /// The processor's thermal design power, for the model; better than what a table says.
     pub fn thermal_design_power(mut self, power: Power) -> Self {
-        self.thermal_design_power = Some(power);
+        self.search.thermal_design_power = Some(power);
         self
     }
 
@@ -198,9 +199,10 @@ impl MeterBuilder {
         let mut found = Found {
             sensors: std::mem::take(&mut self.sensors),
             absent: std::mem::take(&mut self.absent),
+            ..Found::default()
         };
         if self.detected || found.sensors.is_empty() {
-            self.detect(&mut found);
+            found.extend(self.search.run());
         }
         if found.sensors.is_empty() {
             let reasons: Vec<_> = found
@@ -226,56 +228,10 @@ impl MeterBuilder {
             log_directory: self.log_directory.unwrap_or_else(|| PathBuf::from("runs")),
         })))
     }
-
-    fn detect(&self, found: &mut Found) {
-        let sysfs = self.sysfs.as_deref().unwrap_or(Path::new("/sys"));
-        let procfs = self.procfs.as_deref().unwrap_or(Path::new("/proc"));
-        found.extend(nvml::open(self.nvml_library.as_deref(), &self.gpus));
-        // Cards that stand idle beside the training draw power too. Their driver lists them without being asked to wake.
-        let selected = match &self.gpus {
-            Selection::All => usize::MAX,
-            Selection::Pci(addresses) => addresses.len(),
-        };
-        let cards = procfs.join("driver/nvidia/gpus").read_dir().map_or(0, Iterator::count);
-        if cards > selected {
-            let error =
-                Error::unsupported("the training does not use them, so they are not measured")
-                    .cure("measure all: `.gpus(Selection::All)`");
-            found
-                .absent
-                .push(Absence { source: format!("{} other GPUs", cards - selected), error });
-        }
-        found.extend(rapl::open(sysfs));
-        // A model stands in for what no sensor covers, and for nothing else.
-        let covers = |found: &Found, hardware| {
-            found.sensors.iter().any(|sensor| {
-                let specification = sensor.specification();
-                specification.in_total && specification.domain.hardware == hardware
-            })
-        };
-        if !covers(found, Hardware::Cpu) {
-            found.take("cpu model", model::cpu(procfs, sysfs, self.thermal_design_power));
-        }
-        if !covers(found, Hardware::Dram) {
-            found.take("dram model", model::memory(procfs));
-        }
-    }
-}
-
-impl Found {
-    fn take(&mut self, source: &str, opened: Result<Box<dyn Sensor>>) {
-        match opened {
-            Ok(sensor) => self.sensors.push(sensor),
-            Err(error) => self.absent.push(Absence { source: source.to_owned(), error }),
-        }
-    }
 }
 
 impl fmt::Debug for MeterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MeterBuilder")
-            .field("sysfs", &self.sysfs)
-            .field("gpus", &self.gpus)
-            .finish_non_exhaustive()
+        f.debug_struct("MeterBuilder").field("search", &self.search).finish_non_exhaustive()
     }
 }

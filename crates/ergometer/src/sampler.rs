@@ -116,6 +116,7 @@ fn name(incident: Incident) -> &'static str {
         Incident::Wrap => "wrap",
         Incident::Reset => "reset",
         Incident::Ambiguous => "ambiguous",
+        Incident::Suspend => "suspend",
     }
 }
 

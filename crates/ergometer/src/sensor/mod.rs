@@ -1,12 +1,18 @@
 //! What can be read: the [`Sensor`] trait, and one file for each source.
 //!
-//! New hardware is one new file here: something that implements [`Sensor`], and a line in `detect`.
+//! New hardware is one new file here: something that implements [`Sensor`], and a line in [`Search::run`].
 
+pub(crate) mod attribute;
 pub mod counter;
 pub mod fake;
 pub mod model;
 pub mod nvml;
 pub mod rapl;
+mod search;
+mod selection;
+
+pub use search::Search;
+pub use selection::Selection;
 
 use std::fmt;
 use std::time::Duration;
@@ -31,6 +37,13 @@ pub trait Sensor: Send {
     /// # Errors
     /// If this read failed. The sampler counts it and tries again; the record says that the sensor was lost meanwhile.
     fn read(&mut self, clock: &Clock) -> Result<Reading>;
+
+    /// The power now by another way than [`read`](Sensor::read), to hold the first against; `None` where there is none.
+    ///
+    /// Asked for now and then, never at each reading.
+    fn cross_check(&mut self) -> Option<Power> {
+        None
+    }
 }
 
 /// What a source found on this machine: sensors to read, and what cannot be read and why.
@@ -38,6 +51,8 @@ pub trait Sensor: Send {
 pub struct Found {
     /// The sensors that gave a first reading when they were opened.
     pub sensors: Vec<Box<dyn Sensor>>,
+    /// Sensors that would do, and are not used because a better one covers their domain.
+    pub spare: Vec<Box<dyn Sensor>>,
     /// What is not there, or is there and cannot be read.
     pub absent: Vec<Absence>,
 }
@@ -45,12 +60,13 @@ pub struct Found {
 impl Found {
     /// Nothing but a reason.
     pub fn nothing(source: impl Into<String>, error: Error) -> Self {
-        Found { sensors: Vec::new(), absent: vec![Absence { source: source.into(), error }] }
+        Found { absent: vec![Absence { source: source.into(), error }], ..Found::default() }
     }
 
     /// Takes in what another source found.
     pub fn extend(&mut self, other: Found) {
         self.sensors.extend(other.sensors);
+        self.spare.extend(other.spare);
         self.absent.extend(other.absent);
     }
 }
@@ -110,6 +126,8 @@ pub enum Incident {
     Reset,
     /// So much time passed that the counter may have wrapped more than once; the energy is a lower bound.
     Ambiguous,
+    /// The machine was asleep since the reading before; what it used meanwhile has no time to belong to.
+    Suspend,
 }
 
 /// What a sensor covers and how well, fixed when it is opened.
@@ -131,6 +149,15 @@ pub struct Specification {
     /// The nominal time between two updates. The true one is observed; nothing relies on this beyond the first seconds.
     #[serde(rename = "period_s", with = "seconds")]
     pub period: Duration,
+    /// The time over which a gauge averages; zero for one that gives the power of the moment.
+    #[serde(rename = "averaging_s", with = "seconds", default)]
+    pub averaging: Duration,
+    /// The part of the time that the sensor looks at, from 0 to 1: some look at a quarter of each period.
+    #[serde(default = "always")]
+    pub duty: f64,
+    /// What is published describes the time up to this long ago, or any time in between; how long is not known.
+    #[serde(rename = "delay_s", with = "seconds", default)]
+    pub delay: Duration,
     /// How often the sampler reads.
     #[serde(rename = "interval_s", with = "seconds")]
     pub interval: Duration,
@@ -152,6 +179,10 @@ pub struct Specification {
     pub most: Power,
     /// False for what is reported beside the sum because it overlaps other domains (a node meter, psys).
     pub in_total: bool,
+    /// Kinds of hardware that the number contains beside its domain's own: the processor and memory of a superchip's
+    /// module. No model stands in for them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub includes: Vec<Hardware>,
 }
 
 impl Specification {
@@ -167,6 +198,9 @@ impl Specification {
             scope: String::new(),
             quantum: Energy::ZERO,
             period: Duration::ZERO,
+            averaging: Duration::ZERO,
+            duty: 1.0,
+            delay: Duration::ZERO,
             interval: Duration::from_millis(20),
             wrap: None,
             gain: 0.0,
@@ -174,7 +208,13 @@ impl Specification {
             least: Power::ZERO,
             most: Power::from_watts(1_000.0),
             in_total: true,
+            includes: Vec::new(),
         }
+    }
+
+    /// True if the number contains hardware of this kind, as its domain or as a part.
+    pub fn contains(&self, hardware: Hardware) -> bool {
+        self.domain.hardware == hardware || self.includes.contains(&hardware)
     }
 
     /// A power gauge over `domain`, read every 20 ms, with no uncertainty of its own yet.
@@ -250,6 +290,10 @@ impl Hardware {
             Hardware::Node => "node",
         }
     }
+}
+
+fn always() -> f64 {
+    1.0
 }
 
 /// Durations as seconds, for the manifest and the log.

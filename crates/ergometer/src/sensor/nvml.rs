@@ -22,23 +22,13 @@ use nvml_wrapper::{Device, Nvml};
 
 use self::gpu::Gpu;
 use crate::error::{Error, Kind, Result};
-use crate::sensor::{Absence, Found, Sensor};
+use crate::sensor::selection::canonical;
+use crate::sensor::{Absence, Found, Selection, Sensor};
 
 /// How long a driver may take to answer before its GPUs are given up.
 ///
 /// One that has crashed answers after minutes or never. One whose GPUs nobody holds awake may need seconds for each.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Which NVIDIA GPUs are measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Selection {
-    /// All that the driver shows to this process.
-    #[default]
-    All,
-    /// Those at these PCI addresses: `0000:17:00.0`, in any case, with a domain of four or eight digits, and with or
-    /// without the function.
-    Pci(Vec<String>),
-}
 
 /// Opens the energy counters of the selected GPUs, through `library` or else the system's NVML.
 ///
@@ -155,19 +145,6 @@ fn at_address(nvml: &'static Nvml, text: &str) -> Result<Device<'static>> {
     })
 }
 
-/// The address as NVML itself writes it: `00000000:17:00.0`.
-fn canonical(address: &str) -> Option<String> {
-    let (domain, rest) = address.trim().split_once(':')?;
-    let (bus, rest) = rest.split_once(':')?;
-    let (device, function) = rest.split_once('.').unwrap_or((rest, "0"));
-    let domain = u32::from_str_radix(domain, 16).ok()?;
-    let bus = u8::from_str_radix(bus, 16).ok()?;
-    let device = u8::from_str_radix(device, 16).ok().filter(|device| *device < 32)?;
-    // The GPU is function 0; the others are its audio and USB.
-    function.parse::<u8>().ok().filter(|function| *function < 8)?;
-    Some(format!("{domain:08X}:{bus:02X}:{device:02X}.0"))
-}
-
 /// Why no library was loaded.
 fn not_loaded(
     library: Option<&Path>,
@@ -254,29 +231,5 @@ mod tests {
             within(Duration::from_secs(60), || -> u8 { panic!("as expected by this test") })
                 .unwrap_err();
         assert!(error.what().contains("panicked"), "{error}");
-    }
-
-    #[test]
-    fn one_address_has_many_spellings() {
-        for text in ["0000:1a:00.0", "00000000:1A:00.0", "0000:1A:00", " 0000:1a:00.1"] {
-            assert_eq!(canonical(text).as_deref(), Some("00000000:1A:00.0"), "{text}");
-        }
-        assert_eq!(canonical("00010000:65:1f.0").as_deref(), Some("00010000:65:1F.0"));
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
-        for text in [
-            "",
-            "0",
-            "1a:00.0",
-            "GPU-0c1d",
-            "0000:1g:00.0",
-            "0000:1a:20.0",
-            "0000:1a:00.9",
-            "0000:1a:00:0",
-        ] {
-            assert_eq!(canonical(text), None, "{text}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::sensor::{Absence, Domain, Found, Hardware, Sensor};
+use crate::sensor::{Absence, Domain, Found, Hardware, Sensor, attribute};
 use crate::units::Power;
 
 use self::zone::Zone;
@@ -68,7 +68,7 @@ pub fn open(sysfs: &Path) -> Found {
     }
     let sensors =
         without_mirrors(zones).into_iter().map(|zone| Box::new(zone) as Box<dyn Sensor>).collect();
-    Found { sensors, absent: absences(failed, &powercap) }
+    Found { sensors, absent: absences(failed, &powercap), ..Found::default() }
 }
 
 /// The thermal design power of all packages together, where the kernel states it.
@@ -126,9 +126,7 @@ fn domain(path: &Path) -> Result<Option<Domain>> {
 }
 
 fn name(zone: &Path) -> Result<String> {
-    let path = zone.join("name");
-    let text = fs::read_to_string(&path).map_err(|cause| Error::file("read", &path, cause))?;
-    Ok(text.trim().to_owned())
+    attribute::text(&zone.join("name"))
 }
 
 /// `package-0-die-1` as a person says it.

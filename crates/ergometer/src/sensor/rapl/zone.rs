@@ -1,13 +1,11 @@
 //! One powercap zone as a sensor.
 
-use std::fs::{self, File};
-use std::io;
-use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::sensor::attribute::{Attribute, number};
 use crate::sensor::counter::Monotone;
 use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
 use crate::units::{Energy, Power};
@@ -20,8 +18,7 @@ use super::Vendor;
 pub(super) struct Zone {
     specification: Specification,
     counter: Monotone,
-    path: PathBuf,
-    file: Option<File>,
+    energy: Attribute,
 }
 
 impl Zone {
@@ -31,6 +28,7 @@ impl Zone {
     /// If a file of the zone cannot be read, or does not hold a number.
     pub(super) fn open(directory: &Path, domain: &Domain, vendor: Vendor) -> Result<Self> {
         let range = number(&directory.join("max_energy_range_uj"))?;
+        let range = u64::try_from(range).unwrap_or(0);
         // The register has 32 bits, and the kernel gives its largest value in microjoules, so this is one count of it:
         // 61 µJ on most of Intel's packages, 15.3 µJ on AMD's and for servers' memory, 1 J for some servers' psys.
         let counts = i128::from(u32::MAX);
@@ -54,10 +52,8 @@ impl Zone {
             ..Specification::counter(domain.clone(), format!("powercap {entry}"))
         };
         let counter = Monotone::new(wrap, most, quantum);
-        let mut zone =
-            Zone { specification, counter, path: directory.join("energy_uj"), file: None };
-        zone.value()?;
-        Ok(zone)
+        let energy = Attribute::open(directory.join("energy_uj"))?;
+        Ok(Zone { specification, counter, energy })
     }
 
     /// True if `other` is a die of the same package and shows the same counter.
@@ -66,7 +62,9 @@ impl Zone {
         if self.package_of_die().is_none() || self.package_of_die() != other.package_of_die() {
             return false;
         }
-        let (Ok(before), Ok(value), Ok(after)) = (self.value(), other.value(), self.value()) else {
+        let (Ok(before), Ok(value), Ok(after)) =
+            (self.energy.energy(), other.energy.energy(), self.energy.energy())
+        else {
             return false;
         };
         value > Energy::ZERO && value + tolerance >= before && value <= after + tolerance
@@ -83,26 +81,6 @@ impl Zone {
         let Domain { id, hardware, .. } = &self.specification.domain;
         id.split_once("-die-").filter(|_| *hardware == Hardware::Cpu).map(|(package, _)| package)
     }
-
-    /// The raw counter. After a failure the file is opened afresh, since a zone that was unplugged gets a new one.
-    fn value(&mut self) -> Result<Energy> {
-        let value = self.read_file();
-        if value.is_err() {
-            self.file = None;
-        }
-        value
-    }
-
-    fn read_file(&mut self) -> Result<Energy> {
-        let failed = |cause| Error::file("read", &self.path, cause);
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(File::open(&self.path).map_err(failed)?),
-        };
-        let mut text = [0; 32];
-        let length = read_start(file, &mut text).map_err(failed)?;
-        parse(&self.path, &text[..length]).map(Energy::from_microjoules)
-    }
 }
 
 impl Sensor for Zone {
@@ -111,7 +89,7 @@ impl Sensor for Zone {
     }
 
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, value, after) = clock.bracket(|| self.value());
+        let (before, value, after) = clock.bracket(|| self.energy.energy());
         let value = value.map_err(|cause| {
             Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
                 .caused_by(cause)
@@ -184,36 +162,5 @@ fn most(directory: &Path, hardware: Hardware) -> Power {
 
 /// A power above zero in a file of microwatts.
 pub(super) fn power(path: &Path) -> Option<Power> {
-    number(path)
-        .ok()
-        .and_then(|power| i64::try_from(power).ok())
-        .filter(|power| *power > 0)
-        .map(Power::from_microwatts)
-}
-
-fn number(path: &Path) -> Result<u64> {
-    parse(path, &fs::read(path).map_err(|cause| Error::file("read", path, cause))?)
-}
-
-fn parse(path: &Path, text: &[u8]) -> Result<u64> {
-    let text = String::from_utf8_lossy(text);
-    text.trim().parse().map_err(|_: ParseIntError| {
-        Error::invalid(format!(
-            "`{}` should hold a whole number and holds {:?}",
-            path.display(),
-            text.trim()
-        ))
-    })
-}
-
-#[cfg(unix)]
-fn read_start(file: &mut File, text: &mut [u8]) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, text, 0)
-}
-
-#[cfg(not(unix))]
-fn read_start(file: &mut File, text: &mut [u8]) -> io::Result<usize> {
-    use std::io::{Read, Seek};
-    file.rewind()?;
-    file.read(text)
+    number(path).ok().filter(|power| *power > 0).map(Power::from_microwatts)
 }
