@@ -154,7 +154,11 @@ fn doctor_fails_where_nothing_can_be_measured() {
         "/nowhere",
     ]);
     assert_eq!(answer.status, 1);
-    assert!(answer.out.contains("cure: say where procfs is: `--procfs DIR`"), "{}", answer.out);
+    assert!(
+        answer.out.contains("cure: say where procfs is: `.procfs(…)`, `doctor --procfs DIR`"),
+        "{}",
+        answer.out
+    );
     assert!(answer.out.ends_with("verdict  nothing can be measured here\n"), "{}", answer.out);
 }
 

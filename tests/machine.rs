@@ -215,7 +215,7 @@ fn a_gpu_that_is_lost_and_returns_is_in_the_log_and_harms_no_other() {
         Meter::builder().sysfs(empty.path()).nvml_library(nvml.path()).log_directory(logs.path());
     let meter = meter.build().unwrap();
     let run = meter.run("lost").start().unwrap();
-    for _epoch in run.epochs(1..=4) {
+    for _epoch in run.epochs(1..=6) {
         std::thread::sleep(Duration::from_millis(300));
     }
     let path = run.path().to_owned();

@@ -17,15 +17,27 @@ mod cli;
 mod comparison;
 
 // Whole machines.
+mod drivers;
 mod machine;
 
 // Sources, on written trees and stub libraries.
+mod hwmon;
+mod amdgpu;
+mod battery;
+mod intel_gpu;
 mod model;
 mod nvml;
+mod gpu;
+mod perf;
 mod rapl;
 
 // The mathematics.
+mod conformance;
+mod sampling;
 mod series;
+
+// What other meters expect, and where they go wrong.
+mod peers;
 
 // Devices that run behind the host.
 mod device;

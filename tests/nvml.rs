@@ -1,11 +1,13 @@
-//! The NVML source and the way from a CUDA ordinal to a GPU, on stub libraries of known physics.
+//! The NVML source, on a stub library of known physics.
+
+mod cuda;
 
 use std::time::{Duration, Instant};
 
-use ergometer::sensor::Selection;
-use ergometer::sensor::nvml::cuda::pci_address;
-use ergometer::sensor::nvml::{open, open_within};
-use ergometer::sensor::{Found, Incident, Provenance, Quantity, Reading, Sensor};
+use ergometer::sensor::nvml::{Processes, Visibility, open, open_within};
+use ergometer::sensor::{
+    Found, Hardware, Incident, Provenance, Quantity, Reading, Selection, Sensor,
+};
 use ergometer::{Clock, Energy, Error, Power};
 
 use crate::stub::{Cuda, Driver, Gpu, Machine, Nvml, Profile};
@@ -35,6 +37,11 @@ fn reason(mut found: Found) -> Error {
 fn only(mut found: Found) -> Box<dyn Sensor> {
     assert_eq!((found.sensors.len(), found.absent.len()), (1, 0), "{found:?}");
     found.sensors.remove(0)
+}
+
+/// What is found within `patience`.
+fn patient(patience: Duration, stub: &Nvml, selection: &Selection) -> Found {
+    open_within(patience, Some(&stub.path()), selection, &Visibility::default())
 }
 
 fn read(sensor: &mut Box<dyn Sensor>) -> Result<Reading, Error> {
@@ -97,28 +104,25 @@ fn without_a_counter_the_instantaneous_power_is_read() {
 }
 
 #[test]
-fn a_mean_over_a_second_is_never_read() {
+fn a_mean_over_a_second_is_read_as_such_and_only_where_there_is_nothing_else() {
     let sources = [(6, 0x1e04), (7, 0x20b0), (7, 0x2204), (9, 0x2331), (11, 0x3000)].map(
         |(architecture, pci_device)| {
             let gpu =
                 Gpu { architecture, pci_device, energy: false, instant: false, ..Gpu::default() };
             let stub = Nvml::of([gpu]);
-            let found = open(Some(&stub.path()), &Selection::All);
-            match found.sensors.first() {
-                Some(sensor) => sensor.specification().source.clone(),
-                None => reason(found).to_string(),
-            }
+            let sensor = only(open(Some(&stub.path()), &Selection::All));
+            let specification = sensor.specification();
+            assert_eq!(specification.provenance, Provenance::IntegratedPower);
+            (specification.source.clone(), specification.averaging)
         },
     );
     // Turing and GA100 give their power now; GA102, Hopper and whatever comes later only its mean.
-    assert_eq!(sources[..2], ["nvml power usage", "nvml power usage"]);
-    for source in &sources[2..] {
-        assert!(
-            source.contains("mean over a second")
-                && source.contains("H100")
-                && source.contains("530"),
-            "{source}"
-        );
+    for (source, averaging) in &sources[..2] {
+        assert_eq!((source.as_str(), *averaging), ("nvml power usage", Duration::ZERO));
+    }
+    for (source, averaging) in &sources[2..] {
+        let mean = ("nvml mean power over a second", Duration::from_secs(1));
+        assert_eq!((source.as_str(), *averaging), mean);
     }
 }
 
@@ -212,16 +216,37 @@ fn what_is_not_nvml_is_told_apart() {
 
 #[test]
 fn a_lost_gpu_is_said_and_comes_back_with_its_energy() {
-    let stub = Nvml::of([Gpu { lost: Some((0.5, 1.0)), ..Gpu::default() }]);
+    let stub = Nvml::of([Gpu { lost: Some((0.3, 0.9)), renewed: true, ..Gpu::default() }]);
     let mut sensor = only(open(Some(&stub.path()), &Selection::All));
     let before = read(&mut sensor).unwrap();
-    stub.wait_until(0.6);
+    stub.wait_until(0.4);
     let error = read(&mut sensor).unwrap_err();
     assert!(error.is_lost() && error.what().contains("gpu:GPU-00000000"), "{error}");
-    stub.wait_until(1.05);
+    assert_eq!(sensor.cross_check(), None);
+    // It is back, and is not looked for at each reading: that would be felt by all users of the driver.
+    stub.wait_until(1.0);
+    let error = read(&mut sensor).unwrap_err();
+    assert!(error.is_lost() && error.what().contains("looked for"), "{error}");
+    stub.wait_until(1.5);
     let after = read(&mut sensor).unwrap();
     assert_eq!(after.incident, None);
-    assert!(assert_integral(&stub, before, after) > Energy::from_joules(50.0));
+    assert!(assert_integral(&stub, before, after) > Energy::from_joules(150.0));
+    assert!(sensor.cross_check().is_some());
+}
+
+#[test]
+fn a_library_that_was_shut_down_is_initialised_again() {
+    let stub =
+        Nvml::new(Machine { shut_down: Some(0.2), gpus: pair().into(), ..Machine::default() });
+    let mut found = open(Some(&stub.path()), &Selection::All);
+    let before = [0, 1].map(|gpu| read(&mut found.sensors[gpu]).unwrap());
+    stub.wait_until(0.3);
+    for sensor in &mut found.sensors {
+        assert!(read(sensor).unwrap_err().is_lost());
+    }
+    stub.wait_until(1.4);
+    let after = [0, 1].map(|gpu| read(&mut found.sensors[gpu]).unwrap());
+    assert!(assert_integral(&stub, before[0], after[0]) > Energy::from_joules(100.0));
 }
 
 #[test]
@@ -267,64 +292,219 @@ fn a_neighbour_that_hangs_harms_no_one() {
     let [first, second] = pair();
     let stub = Nvml::of([Gpu { hangs: Some((0.0, 10.0)), ..first }, second]);
     let selection = Selection::Pci(vec!["0000:65:00.0".to_owned()]);
-    assert_eq!(
-        ids(&open_within(Duration::from_secs(5), Some(&stub.path()), &selection)),
-        ["gpu:GPU-b"]
-    );
+    assert_eq!(ids(&patient(Duration::from_secs(5), &stub, &selection)), ["gpu:GPU-b"]);
 }
 
 #[test]
 fn a_driver_that_hangs_is_given_up() {
     let stub = Nvml::new(Machine { init_takes: 5.0, gpus: pair().into(), ..Machine::default() });
     let start = Instant::now();
-    let error =
-        reason(open_within(Duration::from_millis(500), Some(&stub.path()), &Selection::All));
+    let error = reason(patient(Duration::from_millis(500), &stub, &Selection::All));
     assert!(start.elapsed() < Duration::from_secs(4));
     assert!(error.is_lost() && error.what().contains("not answered within 500ms"), "{error}");
 }
 
 #[test]
-fn a_cuda_ordinal_finds_its_gpu_whatever_the_order() {
-    let stub = Nvml::of(pair());
-    let devices = vec!["0000:65:00.0".to_owned(), "0000:17:00.0".to_owned()];
-    let first = |visible: Option<&str>| {
-        let driver = Driver {
-            devices: devices.clone(),
-            visible: visible.map(str::to_owned),
-            ..Driver::default()
-        };
-        let address = pci_address(Some(&Cuda::new(&driver).path()), 0).unwrap();
-        ids(&open(Some(&stub.path()), &Selection::Pci(vec![address]))).concat()
+fn an_energy_counter_comes_with_its_power_as_a_check() {
+    let check = |gpu: Gpu| {
+        let stub = Nvml::of([gpu]);
+        let mut sensor = only(open(Some(&stub.path()), &Selection::All));
+        (sensor.cross_check(), sensor.specification().provenance)
     };
-    // The driver puts the fastest first, where NVML goes by address; the user's list permutes that again.
-    assert_eq!(first(None), "gpu:GPU-b");
-    assert_eq!(first(Some("1,0")), "gpu:GPU-a");
-    assert_eq!(first(Some("1")), "gpu:GPU-a");
+    let power = Some(Power::from_watts(200.0));
+    assert_eq!(check(Gpu::default()), (power, Provenance::Counter));
+    // A mean over a second is no check, the usage of an older GPU is one.
+    let without = Gpu { instant: false, ..Gpu::default() };
+    assert_eq!(check(without.clone()), (None, Provenance::Counter));
+    assert_eq!(check(Gpu { architecture: 5, ..without }), (power, Provenance::Counter));
+    // What is integrated already is no second way.
+    assert_eq!(check(Gpu { energy: false, ..Gpu::default() }), (None, Provenance::IntegratedPower));
 }
 
 #[test]
-fn each_failure_of_cuda_has_its_own_cure() {
-    let devices = vec!["0000:17:00.0".to_owned()];
-    let ask = |driver: Driver, ordinal| {
-        pci_address(Some(&Cuda::new(&driver).path()), ordinal).unwrap_err()
-    };
-
-    let hidden = ask(Driver { devices: devices.clone(), visible: Some(String::new()), init: 0 }, 0);
-    assert!(hidden.is_absent() && hidden.what().contains("CUDA_VISIBLE_DEVICES"), "{hidden}");
-    let beyond = ask(Driver { devices: devices.clone(), ..Driver::default() }, 1);
-    assert!(beyond.is_absent() && beyond.what().contains("no device 1: it shows 1"), "{beyond}");
-    let mismatch = ask(Driver { devices, init: 803, ..Driver::default() }, 0);
+fn the_specification_says_how_much_of_the_time_is_seen() {
+    let stub = Nvml::of([Gpu::default()]);
+    let sensor = only(open(Some(&stub.path()), &Selection::All));
+    let hopper = sensor.specification();
+    assert_eq!((hopper.duty, hopper.delay), (0.25, Duration::from_millis(50)));
     assert!(
-        mismatch.is_unsupported() && mismatch.what().contains("different versions"),
-        "{mismatch}"
+        hopper.scope.contains("25 %") && hopper.scope.contains("not known"),
+        "{}",
+        hopper.scope
     );
+    let stub = Nvml::of([Gpu { architecture: 8, ..Gpu::default() }]);
+    let sensor = only(open(Some(&stub.path()), &Selection::All));
+    assert!(!sensor.specification().scope.contains('%'), "{}", sensor.specification().scope);
+}
 
-    let other = pci_address(Some(&Nvml::of(pair()).path()), 0).unwrap_err();
-    assert!(other.is_unsupported() && other.what().contains("cuInit"), "{other}");
-    let directory = tempfile::tempdir().unwrap();
-    let missing = pci_address(Some(&directory.path().join("libcuda.so.1")), 0).unwrap_err();
-    assert!(
-        missing.is_absent() && missing.to_string().contains("install the NVIDIA driver"),
-        "{missing}"
+#[test]
+fn without_the_counters_function_its_field_is_read() {
+    let stub = Nvml::of([Gpu::default()]).without(&["nvmlDeviceGetTotalEnergyConsumption"]);
+    let mut sensor = only(open(Some(&stub.path()), &Selection::All));
+    assert_eq!(sensor.specification().source, "nvml energy counter");
+    let first = read(&mut sensor).unwrap();
+    stub.wait_until(0.3);
+    let last = read(&mut sensor).unwrap();
+    assert_integral(&stub, first, last);
+}
+
+#[test]
+fn an_old_library_is_used_as_far_as_it_goes() {
+    let lacking = [
+        "nvmlDeviceGetTotalEnergyConsumption",
+        "nvmlDeviceGetFieldValues",
+        "nvmlDeviceGetArchitecture",
+        "nvmlDeviceGetMigMode",
+        "nvmlDeviceIsMigDeviceHandle",
+        "nvmlDeviceGetEnforcedPowerLimit",
+    ];
+    let stub = Nvml::of([Gpu { architecture: 4, ..Gpu::default() }]).without(&lacking);
+    let sensor = only(open(Some(&stub.path()), &Selection::All));
+    // What does not say what it is may give a mean, and has the widest uncertainty.
+    assert_eq!(sensor.specification().averaging, Duration::from_secs(1));
+    assert_eq!((sensor.specification().gain, sensor.specification().duty), (0.06, 1.0));
+
+    let none = Nvml::of([Gpu::default()]).without(&[
+        "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetFieldValues",
+        lacking[0],
+    ]);
+    assert!(reason(open(Some(&none.path()), &Selection::All)).is_unsupported());
+}
+
+/// A GPU on a superchip whose driver gives its module only.
+fn on_module(uuid: &str, module: usize) -> Gpu {
+    Gpu {
+        uuid: uuid.to_owned(),
+        name: "NVIDIA GB200".to_owned(),
+        energy: false,
+        instant: false,
+        usage: false,
+        module: Some(module),
+        ..Gpu::default()
+    }
+}
+
+#[test]
+fn a_superchip_that_gives_only_its_module_is_measured_with_its_processor() {
+    let modules = vec![Profile::Steps(vec![(-100.0, 900.0)])];
+    let stub =
+        Nvml::new(Machine { gpus: vec![on_module("GPU-a", 0)], modules, ..Machine::default() });
+    let mut sensor = only(open(Some(&stub.path()), &Selection::All));
+    let specification = sensor.specification();
+    assert_eq!(specification.domain.id, "gpu:GPU-a");
+    assert_eq!(specification.source, "nvml module energy counter");
+    assert_eq!(specification.includes, [Hardware::Cpu, Hardware::Dram]);
+    assert!(specification.scope.starts_with("module: GPU and its processor"));
+    assert_eq!(specification.most, Power::from_watts(3_000.0));
+    assert_eq!(sensor.cross_check(), Some(Power::from_watts(900.0)));
+    let first = read(&mut sensor).unwrap();
+    stub.wait_until(0.5);
+    let last = read(&mut sensor).unwrap();
+    let power = (counted(last) - counted(first)).over(last.before.since(first.before)).unwrap();
+    assert!((power.as_watts() / 900.0 - 1.0).abs() < 0.2, "{power}");
+}
+
+#[test]
+fn a_module_that_two_gpus_report_is_counted_once() {
+    let modules =
+        vec![Profile::Steps(vec![(-100.0, 900.0)]), Profile::Steps(vec![(-100.0, 850.0)])];
+    let gpus = vec![
+        on_module("GPU-a", 0),
+        on_module("GPU-b", 0),
+        on_module("GPU-c", 1),
+        on_module("GPU-d", 1),
+    ];
+    let stub = Nvml::new(Machine { gpus, modules, ..Machine::default() });
+    let found = open(Some(&stub.path()), &Selection::All);
+    assert_eq!(ids(&found), ["gpu:GPU-a", "gpu:GPU-c"]);
+    let absent: Vec<_> =
+        found.absent.iter().map(|it| (it.source.as_str(), it.error.what())).collect();
+    assert_eq!(absent.len(), 2);
+    assert!(absent[0].0 == "gpu:GPU-b" && absent[0].1.contains("`gpu:GPU-a`"), "{absent:?}");
+    assert!(absent[1].0 == "gpu:GPU-d" && absent[1].1.contains("`gpu:GPU-c`"), "{absent:?}");
+}
+
+#[test]
+fn a_gpu_that_can_be_read_alone_is_not_read_as_its_module() {
+    let gpu = Gpu { module: Some(0), ..Gpu::default() };
+    let modules = vec![Profile::Steps(vec![(0.0, 900.0)])];
+    let stub = Nvml::new(Machine { gpus: vec![gpu], modules, ..Machine::default() });
+    let sensor = only(open(Some(&stub.path()), &Selection::All));
+    assert_eq!(sensor.specification().source, "nvml energy counter");
+    assert!(sensor.specification().includes.is_empty());
+}
+
+#[test]
+fn the_memory_is_beside_the_sum() {
+    let stub = Nvml::of([Gpu { memory: Some(0.25), ..Gpu::default() }]);
+    let mut found = open(Some(&stub.path()), &Selection::All);
+    let id = "gpu:GPU-00000000-0000-0000-0000-000000000000";
+    assert_eq!(ids(&found), [id.to_owned(), format!("{id}:memory")]);
+    let totals: Vec<_> = found.sensors.iter().map(|it| it.specification().in_total).collect();
+    assert_eq!(totals, [true, false]);
+    assert_eq!(
+        read(&mut found.sensors[1]).unwrap().quantity,
+        Quantity::Gauge(Power::from_watts(50.0))
     );
+}
+
+#[test]
+fn an_absurd_power_is_a_failed_read() {
+    for high in [3.9e6, 1_060.0, 0.0] {
+        let absurd = Some((0.2, 0.8, high));
+        let stub = Nvml::of([Gpu { energy: false, absurd, ..Gpu::default() }]);
+        let mut sensor = only(open(Some(&stub.path()), &Selection::All));
+        assert_eq!(sensor.specification().source, "nvml instantaneous power");
+        read(&mut sensor).unwrap();
+        stub.wait_until(0.25);
+        let error = read(&mut sensor).unwrap_err();
+        assert!(error.is_lost() && error.what().contains("absurd"), "{error}");
+        stub.wait_until(0.85);
+        assert_eq!(read(&mut sensor).unwrap().quantity, Quantity::Gauge(Power::from_watts(200.0)));
+    }
+}
+
+#[test]
+fn an_absurd_energy_is_no_energy() {
+    let stub = Nvml::of([Gpu { absurd: Some((0.2, 0.8, 4e9)), ..Gpu::default() }]);
+    let mut sensor = only(open(Some(&stub.path()), &Selection::All));
+    let first = read(&mut sensor).unwrap();
+    stub.wait_until(0.25);
+    let error = read(&mut sensor).unwrap_err();
+    assert!(error.is_lost() && error.what().contains("absurd"), "{error}");
+    assert_eq!(sensor.cross_check(), None);
+    stub.wait_until(0.85);
+    let last = read(&mut sensor).unwrap();
+    assert_eq!(last.incident, None);
+    assert_integral(&stub, first, last);
+}
+
+#[test]
+fn a_limit_of_nothing_is_no_limit() {
+    for limit in [0.0, 4_000_000.0] {
+        let stub = Nvml::of([Gpu { limit: Some(limit), ..Gpu::default() }]);
+        let sensor = only(open(Some(&stub.path()), &Selection::All));
+        assert_eq!(sensor.specification().most, Power::from_watts(1_500.0), "{limit}");
+    }
+}
+
+#[test]
+fn other_processes_on_the_gpu_are_told_from_this_one() {
+    let [first, second] = pair();
+    let processes = vec![(0, 60), (4_000_000, 20)];
+    let stub = Nvml::of([Gpu { processes, ..first }, second]);
+    let mut shared = Processes::open(Some(&stub.path()), "GPU-a").unwrap();
+    assert_eq!(shared.others().unwrap(), Some(1));
+    assert_eq!(shared.share().unwrap(), Some(0.75));
+    // Nothing since.
+    assert_eq!(shared.share().unwrap(), None);
+
+    let mut alone = Processes::open(Some(&stub.path()), "GPU-b").unwrap();
+    assert!(matches!(alone.others().unwrap(), None | Some(0)));
+    assert_eq!(alone.share().unwrap(), None);
+    assert!(Processes::open(Some(&stub.path()), "GPU-x").is_err());
+    let old = Nvml::of(pair()).without(&["nvmlDeviceGetComputeRunningProcesses_v3"]);
+    let error = Processes::open(Some(&old.path()), "GPU-a").unwrap().others().unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
 }

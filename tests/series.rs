@@ -169,10 +169,22 @@ fn nothing_is_added_for_a_sensor_that_is_gone() {
 }
 
 #[test]
-fn a_counter_that_stands_still_measures_no_energy_and_lets_windows_settle() {
-    let (series, start, end) = sampled(cpu(constant(0.0)), millis(20), millis(10_000));
-    assert!(series.covered().unwrap() > end.before(millis(1_500)));
-    assert_eq!(series.between(start, end.before(millis(1_500))).unwrap().energy, Energy::ZERO);
+fn a_counter_that_stands_still_says_nothing_and_loses_nothing() {
+    let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
+    let load = constant(100.0);
+    let stuck = cpu(load.clone()).stalls_over(at(2_000)..at(7_000));
+    let (series, ..) = sampled(stuck, millis(20), millis(6_000));
+    // While it stands still it cannot be told from a broken one: no energy of 0 is made up.
+    let still = series.between(at(1_000), at(5_000)).unwrap();
+    assert!(!still.whole && series.covered().unwrap() <= at(2_100), "{still:?}");
+    let (series, ..) =
+        sampled(cpu(load.clone()).stalls_over(at(2_000)..at(7_000)), millis(20), millis(9_000));
+    let around = series.between(at(1_000), at(8_000)).unwrap();
+    assert!(around.whole, "{around:?}");
+    assert!((around.energy - load.between(at(1_000), at(8_000))).as_joules().abs() < 1.0);
+    let within = series.between(at(1_000), at(4_000)).unwrap();
+    let error = (within.energy - load.between(at(1_000), at(4_000))).as_joules().abs();
+    assert!(error <= within.bound && within.uncertainty > 10.0, "{error} J, {within:?}");
 }
 
 #[test]

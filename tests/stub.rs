@@ -1,6 +1,7 @@
 //! Copies of the stub libraries, each with a machine of its own to answer from.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,19 @@ impl Nvml {
         Nvml::new(Machine { gpus: gpus.into(), ..Machine::default() })
     }
 
+    /// The library without these functions, as an older driver's would be.
+    pub(crate) fn without(self, functions: &[&str]) -> Nvml {
+        let mut library = fs::read(self.path()).expect("the library");
+        for function in functions {
+            // In the table of names each stands between two zeros; another letter makes it another name.
+            let name = format!("\0{function}\0");
+            let at = library.windows(name.len()).position(|bytes| bytes == name.as_bytes());
+            library[at.unwrap_or_else(|| panic!("the stub has no `{function}`")) + 1] = b'x';
+        }
+        fs::write(self.path(), library).expect("a library that nobody has loaded yet");
+        self
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join(NVML)
     }
@@ -39,10 +53,14 @@ impl Nvml {
         Energy::from_joules(profile.energy(self.seconds(end)) - profile.energy(self.seconds(start)))
     }
 
+    /// The machine's time now.
+    pub(crate) fn time(&self) -> f64 {
+        self.seconds(Clock::system().now())
+    }
+
     /// Lets real time pass until the machine's time is `seconds`.
     pub(crate) fn wait_until(&self, seconds: f64) {
-        let elapsed = self.seconds(Clock::system().now());
-        std::thread::sleep(Duration::from_secs_f64((seconds - elapsed).max(0.0)));
+        std::thread::sleep(Duration::from_secs_f64((seconds - self.time()).max(0.0)));
     }
 
     /// The machine's time.
@@ -78,7 +96,7 @@ fn copy(package: &str, name: &str) -> TempDir {
     let program = std::env::current_exe().expect("the test binary");
     let built = program.with_file_name(format!("{DLL_PREFIX}{package}{DLL_SUFFIX}"));
     let directory = TempDir::new().expect("a temporary directory");
-    std::fs::copy(&built, directory.path().join(name))
+    fs::copy(&built, directory.path().join(name))
         .unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     directory
 }
@@ -86,5 +104,5 @@ fn copy(package: &str, name: &str) -> TempDir {
 /// Writes beside the library what it is to know.
 fn describe(directory: &TempDir, name: &str, known: &impl Serialize) {
     let known = serde_json::to_vec(known).expect("JSON");
-    std::fs::write(directory.path().join(format!("{name}.json")), known).expect("a description");
+    fs::write(directory.path().join(format!("{name}.json")), known).expect("a description");
 }

@@ -14,8 +14,14 @@ pub struct Machine {
     pub init: u32,
     /// How long `nvmlInit` takes.
     pub init_takes: f64,
+    /// How long every other call takes.
+    pub call_takes: f64,
+    /// When another part of the program shuts the library down; nothing answers until it is initialised again.
+    pub shut_down: Option<f64>,
     /// The GPUs, in NVML's order.
     pub gpus: Vec<Gpu>,
+    /// The power over time of superchips' modules, of all that is on each.
+    pub modules: Vec<Profile>,
 }
 
 /// One GPU, and what befalls it.
@@ -46,16 +52,28 @@ pub struct Gpu {
     pub instant: bool,
     /// Whether it gives its power usage.
     pub usage: bool,
+    /// The place of the module that it is on, if it reports one.
+    pub module: Option<usize>,
+    /// The part of its power that its memory draws, if it reports that.
+    pub memory: Option<f64>,
     /// What asking for its handle returns, an `nvmlReturn_t`.
     pub handle: u32,
+    /// What a call to a handle that was got before returns, an `nvmlReturn_t`.
+    pub refuses: u32,
     /// How many further handles stand for its MIG instances.
     pub instances: u32,
     /// From when to when it is off the bus.
     pub lost: Option<(f64, f64)>,
+    /// Whether handles from before it was lost are of no use after.
+    pub renewed: bool,
     /// When its counter starts over.
     pub reset: Option<f64>,
     /// From when to when a call does not return.
     pub hangs: Option<(f64, f64)>,
+    /// From when to when its powers are this high, and its counter is higher by as many joules.
+    pub absurd: Option<(f64, f64, f64)>,
+    /// The processes that compute on it, each with the percentage of its time; 0 is the process that asks.
+    pub processes: Vec<(u32, u32)>,
 }
 
 /// Power over time.
@@ -92,49 +110,73 @@ impl Default for Gpu {
             energy: true,
             instant: true,
             usage: true,
+            module: None,
+            memory: None,
             handle: 0,
+            refuses: 0,
             instances: 0,
             lost: None,
+            renewed: false,
             reset: None,
             hangs: None,
+            absurd: None,
+            processes: Vec::new(),
         }
     }
 }
 
 impl Gpu {
     /// What the energy counter shows at time `t`, in millijoules.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a counter is a whole number"
-    )]
     pub fn counter(&self, t: f64) -> u64 {
         let t = self.updated(t);
         let joules = match self.reset {
             Some(reset) if t >= reset => self.profile.energy(t) - self.profile.energy(reset),
             _ => self.counted + self.profile.energy(t),
         };
-        (joules * 1e3).floor() as u64
+        whole(joules + self.absurd(t).unwrap_or(0.0))
+    }
+
+    /// What the energy counter of its `module` shows at time `t`, in millijoules.
+    pub fn module_counter(&self, module: &Profile, t: f64) -> u64 {
+        whole(module.energy(self.updated(t)))
     }
 
     /// The instantaneous power shown at time `t`.
     pub fn instant(&self, t: f64) -> f64 {
-        self.profile.power(self.updated(t))
+        self.absurd(t).unwrap_or(self.profile.power(self.updated(t)))
     }
 
     /// The power usage shown at time `t`: on Ampere and newer, except GA100, the mean over the second before.
     pub fn usage(&self, t: f64) -> f64 {
-        let t = self.updated(t);
         if self.architecture >= 7 && self.pci_device >= 0x2200 {
-            self.profile.energy(t) - self.profile.energy(t - 1.0)
+            self.mean(t)
         } else {
-            self.profile.power(t)
+            self.instant(t)
         }
+    }
+
+    /// The mean power over the last second shown at time `t`.
+    pub fn mean(&self, t: f64) -> f64 {
+        let t = self.updated(t);
+        self.absurd(t).unwrap_or(self.profile.energy(t) - self.profile.energy(t - 1.0))
+    }
+
+    fn absurd(&self, t: f64) -> Option<f64> {
+        self.absurd.filter(|(from, until, _)| (*from..*until).contains(&t)).map(|(.., high)| high)
     }
 
     fn updated(&self, t: f64) -> f64 {
         (t / self.period).floor() * self.period
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a counter is a whole number"
+)]
+fn whole(joules: f64) -> u64 {
+    (joules * 1e3).floor() as u64
 }
 
 impl Profile {

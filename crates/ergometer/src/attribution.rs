@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::record::{Estimate, Quality, Share};
 use crate::sensor::{Provenance, Specification};
-use crate::series::{Point, Span};
+use crate::series::{Point, Reach, Span};
 use crate::units::{Energy, Timestamp};
 
 /// A moment at which a window opens or closes, with Ê of every sensor there. Shared by the windows that meet in it.
@@ -61,8 +61,7 @@ impl Boundary {
         let parts = sensors.iter().enumerate().map(|(sensor, specification)| {
             let span = match (self.points[sensor], end.points[sensor]) {
                 (Some(start), Some(end)) => {
-                    let possible = specification.least * time..=specification.most * time;
-                    Some(Span::new(start, end, possible))
+                    Some(Span::new(start, end, time, Reach::calibrated(specification)))
                 }
                 _ => None,
             };

@@ -36,6 +36,24 @@ impl Clock {
         }
     }
 
+    /// How long the machine has been asleep since it was started: the monotonic clock stands still meanwhile.
+    ///
+    /// Always zero where the system does not tell (only Linux does), which is then not known.
+    pub fn asleep(&self) -> Duration {
+        match &self.0 {
+            Source::System => system_asleep(),
+            Source::Fake(fake) => fake.lock().asleep,
+        }
+    }
+
+    /// The processor time that the calling thread has used; zero on a fake clock and where the system does not tell.
+    pub(crate) fn processor_time(&self) -> Duration {
+        match &self.0 {
+            Source::System => thread_time(),
+            Source::Fake(_) => Duration::ZERO,
+        }
+    }
+
     /// Runs `read` between two clock reads, and gives both beside its result.
     pub fn bracket<T>(&self, read: impl FnOnce() -> T) -> (Timestamp, T, Timestamp) {
         let before = self.now();
@@ -103,6 +121,36 @@ impl Clock {
 fn system_now() -> Timestamp {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Timestamp::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+#[cfg(unix)]
+fn since_origin(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_nanos(rest.unwrap_or(0))
+}
+
+#[cfg(unix)]
+fn thread_time() -> Duration {
+    since_origin(rustix::time::ClockId::ThreadCPUTime)
+}
+
+#[cfg(not(unix))]
+fn thread_time() -> Duration {
+    Duration::ZERO
+}
+
+#[cfg(target_os = "linux")]
+fn system_asleep() -> Duration {
+    use rustix::time::ClockId;
+    // Read before the other, so that a pause between the two does not look like sleep.
+    let boot = since_origin(ClockId::Boottime);
+    boot.saturating_sub(since_origin(ClockId::Monotonic))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_asleep() -> Duration {
+    Duration::ZERO
 }
 
 #[cfg(not(unix))]
@@ -185,6 +233,8 @@ struct Fake {
 #[derive(Debug, Default)]
 struct FakeState {
     now: Timestamp,
+    /// How long the machine has been asleep.
+    asleep: Duration,
     /// Background threads at work.
     busy: usize,
     sleepers: Vec<Sleeper>,
@@ -227,6 +277,11 @@ impl FakeClock {
     /// The time on the hands.
     pub fn now(&self) -> Timestamp {
         self.lock().now
+    }
+
+    /// The machine sleeps for `time`: the hands stand still.
+    pub fn sleep(&self, time: Duration) {
+        self.lock().asleep += time;
     }
 
     /// Moves the hands on by `time`, letting background threads work at each of their deadlines on the way.

@@ -3,15 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::baseline::Baseline;
+use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::lane::{DeviceClock, Fence};
 use crate::log::RunLog;
 use crate::record::Framework;
 use crate::run::RunBuilder;
-use crate::sampler::{Channel, Samplers};
-use crate::sensor::{Absence, Found, Search, Selection, Sensor, Specification};
+use crate::sampler::Samplers;
+use crate::sensor::{Absence, Calibration, Found, Search, Selection, Sensor, Specification};
+use crate::trial::Trial;
 use crate::units::Power;
 
 /// Reads the energy sensors of this machine, and starts runs.
@@ -29,6 +34,40 @@ pub(crate) struct Parts {
     pub(crate) device_clock: Option<Arc<dyn DeviceClock>>,
     pub(crate) framework: Option<Framework>,
     pub(crate) log_directory: PathBuf,
+    /// Where CPU times are read; `None` where they do not go with the clock.
+    pub(crate) procfs: Option<PathBuf>,
+    pub(crate) runs: Runs,
+}
+
+/// How many runs there have been.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    started: AtomicU64,
+    over: AtomicU64,
+}
+
+impl Runs {
+    pub(crate) fn started(&self) -> u64 {
+        self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn in_progress(&self) -> bool {
+        self.started() > self.over.load(Ordering::Acquire)
+    }
+}
+
+impl Parts {
+    /// Says that a run begins, so that the sensors are read at their full rate, from now.
+    pub(crate) fn begin_run(&self) {
+        self.runs.started.fetch_add(1, Ordering::AcqRel);
+        self.samplers.wake();
+    }
+
+    /// Says that a run is over.
+    pub(crate) fn end_run(&self) {
+        self.samplers.rest();
+        self.runs.over.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Meter {
@@ -74,6 +113,35 @@ impl Meter {
         &self.0.absent
     }
 
+    /// What is known of each sensor by trying it, having waited up to `patience` for the first second of trial to end.
+    ///
+    /// The trial begins with the meter, on its own threads; nothing has to ask for it.
+    pub fn trials(&self, patience: Duration) -> Vec<Trial> {
+        let (clock, deadline) = (&self.0.clock, self.0.clock.now() + patience);
+        let alarm = clock.alarm();
+        while clock.now() < deadline && !self.0.channels.iter().all(|channel| channel.told().tried)
+        {
+            let pause = Duration::from_millis(10);
+            match clock.fake() {
+                Some(hands) => hands.advance(pause),
+                None => clock.rest(&alarm, clock.now() + pause),
+            }
+        }
+        self.0.channels.iter().map(|channel| Trial::of(channel)).collect()
+    }
+
+    /// Measures the power of the machine while nothing is trained, for net energies: waits for `time`, ten seconds or more.
+    ///
+    /// To be called in the state that training starts from: device opened, its context created, some work done. See
+    /// [`Baseline`] for what it is good for. Not for a training loop: it waits.
+    ///
+    /// # Errors
+    /// If the time is too short, a run of this meter is in progress or starts meanwhile, or no sensor gives its power all
+    /// the time. That others were busy meanwhile is no error: [`Baseline::warning`] says so.
+    pub fn idle(&self, time: Duration) -> Result<Baseline> {
+        Baseline::measure(&self.0, time)
+    }
+
     /// The clock of all its timestamps.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
@@ -99,6 +167,7 @@ pub struct MeterBuilder {
     detected: bool,
     clock: Clock,
     search: Search,
+    calibrations: Vec<(String, Calibration)>,
     absent: Vec<Absence>,
     fence: Option<Arc<dyn Fence>>,
     device_clock: Option<Arc<dyn DeviceClock>>,
@@ -137,7 +206,7 @@ impl MeterBuilder {
         self
     }
 
-    /// Another root than `/proc`.
+    /// Another root than `/proc`, for CPU times: a bind mount of the host's in a container, or a written tree.
     pub fn procfs(mut self, root: impl Into<PathBuf>) -> Self {
         self.search.procfs = root.into();
         self
@@ -149,7 +218,7 @@ impl MeterBuilder {
         self
     }
 
-    /// The GPUs to measure; all of them by default.
+    /// The GPUs to measure; by default those that the environment lets the program train on.
     pub fn gpus(mut self, selection: Selection) -> Self {
         self.search.gpus = selection;
         self
@@ -158,6 +227,16 @@ impl MeterBuilder {
     /// The processor's thermal design power, for the model; better than what a table says.
     pub fn thermal_design_power(mut self, power: Power) -> Self {
         self.search.thermal_design_power = Some(power);
+        self
+    }
+
+    /// Puts the sensor of a domain (`gpu:GPU-…`, `cpu:package-0`) right by what a reference instrument found out about it.
+    ///
+    /// Its energy is then a·E + b·T, with the calibration's uncertainties for gain and offset; sensors that are calibrated
+    /// on their own no longer share a gain error with their family. A domain that is not there is not calibrated, which
+    /// [`Meter::unmeasured`] says.
+    pub fn calibration(mut self, domain: impl Into<String>, calibration: Calibration) -> Self {
+        self.calibrations.push((domain.into(), calibration));
         self
     }
 
@@ -216,7 +295,19 @@ impl MeterBuilder {
             )
             .cure("run `ergometer doctor`"));
         }
-        let (samplers, channels) = Samplers::start(found.sensors, &self.clock)?;
+        for (domain, _) in &self.calibrations {
+            if !found.sensors.iter().any(|sensor| sensor.specification().domain.id == *domain) {
+                let error = Error::absent(format!(
+                    "there is a calibration of {domain}, and no such sensor"
+                ))
+                .cure("`ergometer doctor` lists the domains");
+                found.absent.push(Absence { source: format!("calibration of {domain}"), error });
+            }
+        }
+        // The machine's CPU time does not go with a fake clock; a written tree may.
+        let real = self.clock.fake().is_none() || self.search.procfs != Search::default().procfs;
+        let procfs = real.then(|| self.search.procfs.clone());
+        let (samplers, channels) = Samplers::start(found.sensors, &self.calibrations, &self.clock)?;
         Ok(Meter(Arc::new(Parts {
             clock: self.clock,
             samplers,
@@ -226,6 +317,8 @@ impl MeterBuilder {
             device_clock: self.device_clock,
             framework: self.framework,
             log_directory: self.log_directory.unwrap_or_else(|| PathBuf::from("runs")),
+            procfs,
+            runs: Runs::default(),
         })))
     }
 }

@@ -198,6 +198,53 @@ pub struct Record {
     /// Why the run stopped, where something stopped it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// What is left of the energy after that of an idle machine, where a baseline was given: gross − P·T. Below zero where
+    /// the machine used less than that.
+    #[serde(rename = "net_j", skip_serializing_if = "Option::is_none", default)]
+    pub net: Option<Energy>,
+    /// Its standard uncertainty (k = 1).
+    #[serde(rename = "u_net_j", skip_serializing_if = "Option::is_none", default)]
+    pub net_uncertainty: Option<Energy>,
+    /// How much of the energy was this process's own, where it was asked for: a model.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub process: Option<ProcessShare>,
+    /// What measuring cost, end only.
+    #[serde(rename = "meter", skip_serializing_if = "Option::is_none", default)]
+    pub cost: Option<Cost>,
+}
+
+/// A model of how much of a window's energy was this process's own; no sensor knows that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessShare {
+    /// The energy: active energy of processors and memory by CPU time, and GPUs whole.
+    #[serde(rename = "energy_j")]
+    pub energy: Energy,
+    /// Its standard uncertainty (k = 1), with 20 % of what was split by CPU time.
+    #[serde(rename = "u_j")]
+    pub uncertainty: Energy,
+    /// This process's part of the CPU time that was spent busy, from 0 to 1.
+    pub fraction: f64,
+    /// The model, in a word; the manifest has it in full.
+    pub model: String,
+}
+
+/// What measuring cost over a run: of this process, in the threads that belong to the meter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Processor time of the sampler threads (of all runs in progress) and of the run's recorder.
+    #[serde(rename = "cpu_s", with = "crate::sensor::seconds")]
+    pub processor: Duration,
+    /// Reads of sensors.
+    pub reads: u64,
+    /// Reads that failed.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub failed: u64,
+    /// How long the call took that half of the calls were faster than, to a fifth.
+    #[serde(rename = "call_p50_s", with = "maybe_seconds", default)]
+    pub median: Option<Duration>,
+    /// How long the call took that 99 % of the calls were faster than, to a fifth.
+    #[serde(rename = "call_p99_s", with = "maybe_seconds", default)]
+    pub slowest: Option<Duration>,
 }
 
 impl Record {
@@ -209,6 +256,12 @@ impl Record {
     /// The mean power over the window.
     pub fn power(&self) -> Option<Power> {
         self.energy?.over(self.duration)
+    }
+
+    /// The energy net of an idle machine's, as good as the gross energy; `None` without a baseline.
+    pub fn net(&self) -> Option<Estimate> {
+        let (energy, uncertainty) = (Some(self.net?), self.net_uncertainty);
+        Some(Estimate { energy, uncertainty, quality: self.quality })
     }
 
     /// The energy for each sample.
@@ -274,8 +327,9 @@ pub struct Event {
     /// When it was noticed.
     #[serde(rename = "t_ns")]
     pub at: Timestamp,
-    /// What happened: `wrap`, `reset`, `ambiguous`, `sensor-lost`, `sensor-back`, `overflow`, `fence-failed`, `resumed`,
-    /// `progress`, `budget`.
+    /// What happened. To a sensor: `wrap`, `reset`, `ambiguous`, `suspend`, `gap`, `stalled`, `sensor-lost`, `sensor-back`,
+    /// `suspect`, `aliasing`. To the run: `overflow`, `fence-failed`, `resumed`, `progress`, `budget`, `contention`,
+    /// `process-share`.
     pub event: String,
     /// The domain that it happened to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -341,6 +395,11 @@ pub const FORMAT_VERSION: u32 = 1;
 
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]

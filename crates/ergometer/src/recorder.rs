@@ -3,16 +3,21 @@
 //! It drains the lanes' rings, waits until every series covers a boundary, takes Ê there, and keeps the tree of open
 //! windows, so that a window's energy is known the moment its last boundary is settled.
 
+mod expense;
 mod outbox;
+mod rhythm;
+mod scope;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::attribution::{Boundary, Budget};
+use crate::channel::Channel;
 use crate::error::{Error, Result};
 use crate::lane::Course;
 use crate::log::{Journal, Past};
@@ -20,11 +25,13 @@ use crate::mark::{Mark, What};
 use crate::record::{
     Event, EventKind, Kind, Manifest, Quality, Record, Start, StartKind, State, Status,
 };
-use crate::sampler::Channel;
 use crate::sensor::Specification;
 use crate::series::stall;
 use crate::summary::{EpochSum, PhaseSum, Summary};
 use crate::units::{Energy, Timestamp};
+use expense::Expense;
+use rhythm::Rhythm;
+use scope::Scope;
 use tree::Branch;
 
 pub(crate) use outbox::{Outbox, Published};
@@ -41,6 +48,7 @@ pub(crate) struct Recorder {
     pub(crate) start: Timestamp,
     pub(crate) past: Past,
     pub(crate) budget: Option<Energy>,
+    pub(crate) procfs: Option<PathBuf>,
 }
 
 /// How often the recorder looks at the rings, unless one fills up.
@@ -98,6 +106,10 @@ struct Recording {
     tokens: u64,
     steps: u64,
     overflows: u64,
+    /// What the meter had cost when the run began.
+    expense: Expense,
+    rhythm: Rhythm,
+    scope: Scope,
     progress: Timestamp,
     finish: Option<(Timestamp, Status)>,
 }
@@ -107,6 +119,8 @@ impl Recording {
         let sensors = run.channels.iter().map(|channel| channel.specification.clone()).collect();
         let seen = run.channels.iter().map(|channel| channel.told().happened()).collect();
         let epochs = run.past.epochs.clone();
+        let share = run.manifest.methods.process.is_some();
+        let scope = Scope::new(run.procfs.as_deref(), share, run.start);
         Recording {
             sensors,
             branches: Vec::new(),
@@ -120,6 +134,9 @@ impl Recording {
             tokens: 0,
             steps: run.past.step_count,
             overflows: 0,
+            expense: Expense::of(&run.channels),
+            rhythm: Rhythm::default(),
+            scope,
             progress: run.start,
             finish: None,
             run,
@@ -138,11 +155,13 @@ impl Recording {
                 self.origin = self.boundary(self.run.start);
                 self.run.outbox.lock().origin = Some(self.origin.clone());
             }
+            self.look_after_sensors(now);
             let mut idle = begun;
             if begun {
                 idle = self.settle(now);
                 self.watch(now);
             }
+            self.look_around(now, false);
             self.note_happenings();
             self.run.journal.flush(now, false);
             self.keep_horizon(now, begun);
@@ -221,15 +240,20 @@ impl Recording {
         }
         let origin = self.run.course.origin;
         let limit = if self.finish.is_some() { usize::MAX } else { QUEUE };
+        let mut timed = self.finish.is_some_and(|(end, _)| !self.scope.has_read(end));
         for branch in &mut self.branches {
             while branch.queue.len() < limit
                 && let Some(mark) = Mark::read(&mut branch.ring, origin)
             {
+                timed |= self.scope.wants(branch.lane, mark);
                 match mark.what {
                     What::Passed { boundary } => branch.passed(boundary, mark.at),
                     _ => branch.queue.push_back(mark),
                 }
             }
+        }
+        if timed {
+            self.scope.read(self.run.course.clock.now());
         }
     }
 
@@ -366,6 +390,10 @@ impl Recording {
             metrics: BTreeMap::new(),
             status: Status::Complete,
             reason: None,
+            net: None,
+            net_uncertainty: None,
+            process: None,
+            cost: None,
         };
         (record, attribution)
     }
@@ -438,6 +466,40 @@ impl Recording {
         }
     }
 
+    /// Notices drivers that hang, and counters that the power beside them contradicts.
+    fn look_after_sensors(&mut self, now: Timestamp) {
+        for (sensor, channel) in self.sensors.iter_mut().zip(&self.run.channels) {
+            let mut told = channel.told();
+            told.check_heartbeat(now);
+            sensor.gain = channel.specification.gain.hypot(told.doubt);
+        }
+    }
+
+    /// Notes a step's length, and warns of sensors that beat with the steps.
+    fn keep_rhythm(&mut self, step: &Record) {
+        let Some(rhythm) = self.rhythm.of(step.start) else { return };
+        for sensor in 0..self.run.channels.len() {
+            let channel = Arc::clone(&self.run.channels[sensor]);
+            let period = {
+                let mut told = channel.told();
+                let period = told.series.update_period();
+                let beats = rhythm.beats_with(period);
+                if !told.series.set_beating(beats) || !beats {
+                    continue;
+                }
+                period
+            };
+            let detail = format!(
+                "steps of {:.1?} beat with updates each {period:.1?}: what happens between two updates cannot be \
+                 learned, and the uncertainty is that of the worst case",
+                rhythm.step
+            );
+            let domain = Some(channel.specification.domain.id.clone());
+            let event = self.event(step.end, "aliasing");
+            self.note(Event { domain, detail: Some(detail), ..event });
+        }
+    }
+
     /// Writes what happened to the sensors.
     fn note_happenings(&mut self) {
         for sensor in 0..self.run.channels.len() {
@@ -448,6 +510,9 @@ impl Recording {
             };
             self.seen[sensor] = seen;
             for happening in new {
+                if happening.event == "contention" {
+                    self.scope.share(sensor);
+                }
                 let domain = channel.specification.domain.id.clone();
                 let event = self.event(happening.at, happening.event);
                 self.note(Event { domain: Some(domain), detail: happening.detail, ..event });
@@ -479,7 +544,7 @@ impl Recording {
     }
 
     /// Lets the series forget what no boundary of this run can still ask for.
-    fn keep_horizon(&self, now: Timestamp, begun: bool) {
+    fn keep_horizon(&mut self, now: Timestamp, begun: bool) {
         let oldest =
             self.branches.iter().filter_map(|branch| branch.queue.front()).map(|mark| mark.at);
         let start = (!begun).then_some(self.run.start);
@@ -487,6 +552,9 @@ impl Recording {
             oldest.chain(start).filter(|at| *at > Timestamp::default()).min().unwrap_or(now);
         for channel in &self.run.channels {
             channel.told().horizons.insert(self.run.serial, horizon.min(now));
+        }
+        if self.finish.is_none() {
+            self.scope.forget(horizon.min(now));
         }
     }
 
@@ -499,6 +567,7 @@ impl Recording {
             branch.write(&mut self);
         }
         self.watch(at);
+        self.look_around(at, true);
         let mut record = self.whole_run(&end);
         record.reason = self.run.outbox.lock().reason.clone();
         record.status = if record.reason.is_some() && status == Status::Complete {
@@ -535,7 +604,7 @@ impl Recording {
     }
 
     /// The window from the first session's start to the end, without the pauses between sessions.
-    fn whole_run(&self, end: &Boundary) -> Record {
+    fn whole_run(&mut self, end: &Boundary) -> Record {
         let (mut record, mut attribution) = self.record(Kind::End, &self.origin, end);
         if attribution.unresolved().next().is_some() {
             // No window around it could carry the energy, so it is given however uncertain.
@@ -571,6 +640,9 @@ impl Recording {
                 .map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
         }
         record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
+        // Of the sessions before, the CPU times are not known.
+        let opened = self.scope.origin().filter(|_| past.total <= Energy::ZERO);
+        self.set_scope(&mut record, opened);
         record.remainder = record.energy.map(|energy| energy - self.epochs.energy);
         record.epochs = Some(self.epochs.count);
         record.steps = Some(self.steps);
@@ -579,6 +651,7 @@ impl Recording {
         record.samples = (samples > 0).then_some(samples);
         record.tokens = (tokens > 0).then_some(tokens);
         record.metrics = self.metrics.clone();
+        record.cost = Some(self.expense.since(&self.run.channels, &self.run.course.clock));
         record
     }
 }

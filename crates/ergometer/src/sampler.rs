@@ -2,123 +2,17 @@
 //!
 //! A stack that hangs stops its own sampler and nothing else: no other thread waits for it, not even at the end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::agreement::Agreement;
+use crate::channel::Channel;
 use crate::clock::{Alarm, Clock};
 use crate::error::{Error, Result};
-use crate::sensor::{Incident, Sensor, Specification};
-use crate::series::Series;
+use crate::pace::{self, Pace};
+use crate::sensor::{Calibration, Incident, Sensor};
 use crate::units::Timestamp;
-
-/// What one sensor has told so far: its series and what happened to it.
-///
-/// The lock is held for a push or a look-up, never over a read of the sensor or any other IO.
-#[derive(Debug)]
-pub(crate) struct Channel {
-    pub(crate) specification: Specification,
-    state: Mutex<Told>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Told {
-    pub(crate) series: Series,
-    /// In the order of time; a recorder remembers how far it has read.
-    happenings: VecDeque<Happening>,
-    /// Happenings that were forgotten.
-    forgotten: usize,
-    /// How far back each recorder still looks; what lies before all of them is forgotten.
-    pub(crate) horizons: BTreeMap<u64, Timestamp>,
-    lost: bool,
-}
-
-/// Something that happened to a sensor.
-#[derive(Clone, Debug)]
-pub(crate) struct Happening {
-    pub(crate) at: Timestamp,
-    pub(crate) event: &'static str,
-    pub(crate) detail: Option<String>,
-}
-
-/// A boundary that a training thread has stamped reaches the recorder a little later.
-const MARGIN: Duration = Duration::from_secs(5);
-
-/// A sensor that flickers must not fill the memory of a run of weeks: the oldest happenings, which every recorder has long
-/// read, are forgotten.
-const HAPPENINGS: usize = 4_096;
-
-impl Channel {
-    fn new(specification: Specification) -> Self {
-        let series = Series::new(&specification);
-        Channel {
-            specification,
-            state: Mutex::new(Told {
-                series,
-                happenings: VecDeque::new(),
-                forgotten: 0,
-                horizons: BTreeMap::new(),
-                lost: false,
-            }),
-        }
-    }
-
-    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, reading: Result<crate::sensor::Reading>, now: Timestamp) {
-        let mut told = self.told();
-        match reading {
-            Ok(reading) => {
-                if std::mem::take(&mut told.lost) {
-                    told.note(reading.before, "sensor-back", None);
-                }
-                if let Some(incident) = reading.incident {
-                    told.note(reading.before, name(incident), None);
-                }
-                told.series.push(reading);
-                let horizon = told.horizons.values().copied().min().unwrap_or(now);
-                told.series.forget(horizon.before(MARGIN));
-            }
-            Err(error) if !told.lost => {
-                told.lost = true;
-                told.note(now, "sensor-lost", Some(error.to_string()));
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-impl Told {
-    /// How many happenings there have been.
-    pub(crate) fn happened(&self) -> usize {
-        self.forgotten + self.happenings.len()
-    }
-
-    /// The happenings behind the first `seen`.
-    pub(crate) fn happenings(&self, seen: usize) -> Vec<Happening> {
-        self.happenings.iter().skip(seen.saturating_sub(self.forgotten)).cloned().collect()
-    }
-
-    fn note(&mut self, at: Timestamp, event: &'static str, detail: Option<String>) {
-        if self.happenings.len() == HAPPENINGS {
-            self.happenings.pop_front();
-            self.forgotten += 1;
-        }
-        self.happenings.push_back(Happening { at, event, detail });
-    }
-}
-
-fn name(incident: Incident) -> &'static str {
-    match incident {
-        Incident::Wrap => "wrap",
-        Incident::Reset => "reset",
-        Incident::Ambiguous => "ambiguous",
-        Incident::Suspend => "suspend",
-    }
-}
 
 /// The sampler threads of a meter. Dropping it asks them to end; it does not wait for one that hangs in its driver.
 #[derive(Debug)]
@@ -136,6 +30,7 @@ impl Samplers {
     /// If the system starts no more threads.
     pub(crate) fn start(
         sensors: Vec<Box<dyn Sensor>>,
+        calibrations: &[(String, Calibration)],
         clock: &Clock,
     ) -> Result<(Samplers, Vec<Arc<Channel>>)> {
         let mut samplers =
@@ -143,10 +38,15 @@ impl Samplers {
         let mut channels = Vec::new();
         let mut stacks: Vec<(String, Vec<Sampled>)> = Vec::new();
         for sensor in sensors {
-            let channel = Arc::new(Channel::new(sensor.specification().clone()));
+            let mut specification = sensor.specification().clone();
+            let own = calibrations.iter().find(|(domain, _)| *domain == specification.domain.id);
+            if let Some((_, calibration)) = own {
+                calibration.apply(&mut specification);
+            }
+            let channel = Arc::new(Channel::new(specification));
             channels.push(Arc::clone(&channel));
             let name = channel.specification.stack.clone();
-            let sampled = Sampled { sensor, channel, due: Timestamp::default() };
+            let sampled = Sampled::new(sensor, channel);
             match stacks.iter_mut().find(|(stack, _)| *stack == name) {
                 Some((_, stack)) => stack.push(sampled),
                 None => stacks.push((name, vec![sampled])),
@@ -162,7 +62,8 @@ impl Samplers {
                 alarm,
                 stop,
                 runs,
-                dither: Dither(name.len() as u64),
+                asleep: clock.asleep(),
+                thought: (clock.now(), Duration::ZERO),
             };
             let presence = clock.attend();
             std::thread::Builder::new()
@@ -213,14 +114,34 @@ struct Stack {
     alarm: Alarm,
     stop: Arc<AtomicBool>,
     runs: Arc<AtomicUsize>,
-    dither: Dither,
+    /// How long the machine has been asleep, as last seen.
+    asleep: Duration,
+    /// When the stack's processor time was last looked at, and what it was.
+    thought: (Timestamp, Duration),
 }
 
 struct Sampled {
     sensor: Box<dyn Sensor>,
     channel: Arc<Channel>,
     due: Timestamp,
+    pace: Pace,
+    /// The machine was asleep since the last reading.
+    slept: bool,
+    agreement: Agreement,
+    /// When the power beside the counter was last asked for.
+    compared: Timestamp,
 }
+
+/// A machine that was asleep for less went on as if it had not been.
+const NAP: Duration = Duration::from_millis(50);
+
+/// How often the power beside a counter is asked for: in a trial, and later.
+const COMPARE_IN_TRIAL: Duration = Duration::from_millis(20);
+const COMPARE: Duration = Duration::from_secs(5);
+
+/// A stack that takes more of a processor than this is read less often.
+const SHARE: f64 = 0.005;
+const THINK: Duration = Duration::from_secs(10);
 
 impl Stack {
     fn sample(mut self) {
@@ -229,35 +150,107 @@ impl Stack {
             let idle = self.runs.load(Ordering::Acquire) == 0;
             // Rung before the deadline: somebody wants a reading of everything now.
             let rung = self.clock.now() < deadline;
+            self.notice_sleep();
             for sampled in &mut self.sensors {
-                let now = self.clock.now();
-                if rung || now >= sampled.due {
-                    sampled.channel.take(sampled.sensor.read(&self.clock), now);
-                    let interval = sampled.channel.specification.interval;
-                    let interval = if idle { interval.max(IDLE) } else { interval };
-                    sampled.due = self.clock.now() + self.dither.of(interval.max(LEAST));
+                if rung || self.clock.now() >= sampled.due {
+                    sampled.due = sampled.read(&self.clock, idle);
                 }
             }
+            self.think_over();
             deadline = self.sensors.iter().map(|sampled| sampled.due).min().unwrap_or_default();
             self.clock.rest(&self.alarm, deadline);
         }
     }
+
+    fn notice_sleep(&mut self) {
+        let asleep = self.clock.asleep();
+        if asleep.saturating_sub(self.asleep) > NAP {
+            self.sensors.iter_mut().for_each(|sampled| sampled.slept = true);
+        }
+        self.asleep = asleep;
+    }
+
+    /// Looks at what the stack costs, and reads less often if that is too much.
+    fn think_over(&mut self) {
+        let (since, before) = self.thought;
+        let (now, spent) = (self.clock.now(), self.clock.processor_time());
+        if let Some(first) = self.sensors.first() {
+            first.channel.told().processor = spent;
+        }
+        if now.since(since) < THINK {
+            return;
+        }
+        self.thought = (now, spent);
+        let share = spent.saturating_sub(before).as_secs_f64() / now.since(since).as_secs_f64();
+        if before > Duration::ZERO && share > SHARE {
+            self.sensors.iter_mut().for_each(|sampled| sampled.pace.slow_down());
+        }
+    }
 }
 
-/// Between runs a reading each second keeps wraps from being missed, and costs next to nothing.
-const IDLE: Duration = Duration::from_secs(1);
+impl Sampled {
+    fn new(sensor: Box<dyn Sensor>, channel: Arc<Channel>) -> Self {
+        let pace = Pace::new(&channel.specification);
+        Sampled {
+            sensor,
+            channel,
+            due: Timestamp::default(),
+            pace,
+            slept: false,
+            agreement: Agreement::default(),
+            compared: Timestamp::default(),
+        }
+    }
 
-/// No sensor is read more often than this, whatever its specification says.
-const LEAST: Duration = Duration::from_millis(1);
+    /// Reads the sensor once; tells when to read it next.
+    fn read(&mut self, clock: &Clock, idle: bool) -> Timestamp {
+        let (before, mut reading, after) = clock.bracket(|| self.sensor.read(clock));
+        let took = match &reading {
+            // A fake's latency passes on its readings, not on the clock.
+            Ok(reading) => reading.after.since(reading.before).max(after.since(before)),
+            Err(_) => after.since(before),
+        };
+        if let Ok(reading) = &mut reading
+            && std::mem::take(&mut self.slept)
+        {
+            // A counter that was set back meanwhile says more than that the machine slept.
+            reading.incident = reading.incident.or(Some(Incident::Suspend));
+        }
+        let updated = self.channel.take(reading, before, took);
+        let trying = self.pace.is_trying();
+        let pause = if trying { COMPARE_IN_TRIAL } else { COMPARE };
+        if after.since(self.compared) >= pause && (trying || !idle) {
+            self.compare(after);
+        }
+        let mut told = self.channel.told();
+        let read = pace::Read { at: after, took, updated };
+        let next = self.pace.next(read, &told.series, idle);
+        told.tried = !self.pace.is_trying();
+        let over = told.tried && trying;
+        drop(told);
+        if over {
+            self.judge(after, true);
+        }
+        next
+    }
 
-/// Varies intervals by ± 10 %, so that reading does not beat with the sensor's updates or the training's steps.
-struct Dither(u64);
+    fn compare(&mut self, now: Timestamp) {
+        self.compared = now;
+        // Before two updates the counter's own power is not known.
+        if self.channel.told().series.covered().is_none() {
+            return;
+        }
+        let Some(power) = self.sensor.cross_check() else { return };
+        let Some(point) = self.channel.told().series.at(now) else { return };
+        self.agreement.add(power, now, point.energy);
+        self.judge(now, false);
+    }
 
-impl Dither {
-    fn of(&mut self, interval: Duration) -> Duration {
-        // Knuth's MMIX generator: any full-period generator does here.
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        interval * 9 / 10 + interval * u32::from((self.0 >> 56) as u8) / (5 * 256)
+    fn judge(&mut self, now: Timestamp, over: bool) {
+        let point = self.channel.told().series.at(now);
+        let Some(point) = point else { return };
+        if let Some(agreement) = self.agreement.judge(now, point.energy, over) {
+            self.channel.compare(agreement, now);
+        }
     }
 }

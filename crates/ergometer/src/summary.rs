@@ -269,6 +269,9 @@ impl Read {
             data: None,
             intervals: None,
             metrics: BTreeMap::new(),
+            net: None,
+            net_uncertainty: None,
+            process: None,
             ..end
         }
     }
@@ -397,6 +400,15 @@ impl Summary {
             let beside = if share.in_total { "" } else { ", beside the sum" };
             let (domain, provenance) = (&sensor.domain.id, sensor.provenance);
             writeln!(f, "{domain}: {} by {provenance}{beside}", share.estimate())?;
+        }
+        if let (Some(net), Some(baseline)) = (self.end.net(), &self.manifest.baseline) {
+            write!(f, "net of an idle machine ({} measured): {net}", seconds(baseline.time))?;
+            writeln!(f, "{}", baseline.warning.as_ref().map_or("", |_| ", but it was not idle"))?;
+        }
+        if let Some(process) = &self.end.process {
+            let energy = process.energy.plus_minus(process.uncertainty + process.uncertainty);
+            let part = 100.0 * process.fraction;
+            writeln!(f, "process share (model): {energy}, by {part:.0} % of the busy CPU time")?;
         }
         Ok(())
     }

@@ -74,6 +74,11 @@ impl Energy {
         Energy(self.0.abs())
     }
 
+    /// `factor` times this energy, rounded to the nearest nanojoule; exact to some 15 digits.
+    pub fn scaled(self, factor: f64) -> Self {
+        Energy::from_joules(self.as_joules() * factor)
+    }
+
     /// The mean power at which this energy is used over `time`; `None` where no time passes.
     pub fn over(self, time: Duration) -> Option<Power> {
         let nanoseconds = i128::try_from(time.as_nanos()).ok()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Baseline;
 use crate::sensor::Specification;
 use crate::units::Timestamp;
 
@@ -55,6 +56,9 @@ pub struct Manifest {
     pub unmeasured: Vec<Unmeasured>,
     /// How the numbers were made.
     pub methods: Methods,
+    /// The idle power that net energies are net of, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub baseline: Option<Baseline>,
     /// How often the run was started: 1, and one more for each resume.
     pub sessions: u32,
 }
@@ -142,4 +146,7 @@ pub struct Methods {
     pub uncertainty: String,
     /// When the device is waited for.
     pub boundaries: String,
+    /// The model of the process's own share, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub process: Option<String>,
 }

@@ -7,6 +7,7 @@ use rtrb::Consumer;
 
 use super::Recording;
 use crate::attribution::{Attribution, Boundary};
+use crate::cpu_time::CpuTime;
 use crate::mark::{Mark, Opens, What};
 use crate::record::{Kind, Record, Status};
 use crate::series::stall;
@@ -14,7 +15,7 @@ use crate::units::{Energy, Timestamp};
 
 /// One lane, as the recorder sees it.
 pub(super) struct Branch {
-    lane: u32,
+    pub(super) lane: u32,
     pub(super) ring: Consumer<u64>,
     /// Marks that wait to be settled.
     pub(super) queue: VecDeque<Mark>,
@@ -46,6 +47,8 @@ struct Open {
     /// The window that it was opened in.
     parent: Option<u64>,
     start: Boundary,
+    /// The CPU times there, where a process share is wanted.
+    cpu_time: Option<CpuTime>,
     steps: u64,
     phase_energy: Option<Energy>,
     samples: u64,
@@ -169,6 +172,7 @@ impl Branch {
             }
         };
         window.parent = self.open.last().map(|around| around.id);
+        window.cpu_time = recording.scope.at(window.start.at);
         self.open.push(window);
     }
 
@@ -281,7 +285,7 @@ impl Branch {
         if window.kind == Kind::Step {
             self.close_step(recording, record, attribution, at);
         } else {
-            self.close_whole(record, attribution, recording, at);
+            self.close_whole(record, attribution, window.cpu_time, recording, at);
         }
     }
 
@@ -290,6 +294,7 @@ impl Branch {
         &mut self,
         mut record: Record,
         mut attribution: Attribution,
+        opened: Option<CpuTime>,
         recording: &mut Recording,
         at: &Boundary,
     ) {
@@ -301,6 +306,7 @@ impl Branch {
             attribution.amortise(|sensor| duration >= periods[sensor]);
             set_estimate(&mut record, &attribution, recording, &recording.totals(at));
         }
+        recording.set_scope(&mut record, opened);
         recording.announce(&record);
         self.closed.push_back(Closed { record, undecided: None });
     }
@@ -326,6 +332,7 @@ impl Branch {
             }
         };
         self.block = Some(block);
+        recording.keep_rhythm(&record);
         let undecided = slowest.map(|_| (attribution, recording.totals(at)));
         self.closed.push_back(Closed { record, undecided });
         let waits = self.closed.front().is_some_and(|closed| closed.undecided.is_some());
@@ -408,6 +415,7 @@ impl Open {
             phase: None,
             parent: None,
             start,
+            cpu_time: None,
             steps: 0,
             phase_energy: None,
             samples: 0,

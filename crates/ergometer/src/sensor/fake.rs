@@ -30,6 +30,8 @@ pub enum Load {
     },
     /// From each moment on, this power; nothing before the first.
     Steps(Vec<(Timestamp, Power)>),
+    /// Several loads at once.
+    Sum(Vec<Load>),
 }
 
 impl Load {
@@ -45,6 +47,7 @@ impl Load {
                 let next = steps.partition_point(|(from, _)| *from <= at);
                 next.checked_sub(1).map_or(Power::ZERO, |last| steps[last].1)
             }
+            Load::Sum(loads) => loads.iter().fold(Power::ZERO, |sum, load| sum + load.at(at)),
         }
     }
 
@@ -70,6 +73,7 @@ impl Load {
                     .map(|((from, power), to)| *power * to.min(until).since((*from).min(until)))
                     .sum()
             }
+            Load::Sum(loads) => loads.iter().map(|load| load.energy(until)).sum(),
         }
     }
 
@@ -97,6 +101,9 @@ pub struct Fake {
     stalls: Vec<Range<Timestamp>>,
     failures: Vec<Range<Timestamp>>,
     latency: Duration,
+    gain: f64,
+    /// What a counter that looks away has counted up to an update.
+    counted: (u64, Energy),
     counter: Monotone,
 }
 
@@ -125,6 +132,8 @@ impl Fake {
             stalls: Vec::new(),
             failures: Vec::new(),
             latency: Duration::ZERO,
+            gain: 1.0,
+            counted: (0, Energy::ZERO),
         }
     }
 
@@ -189,6 +198,27 @@ impl Fake {
         self
     }
 
+    /// The sensor shows this many times the true energy or power.
+    #[must_use]
+    pub fn gain(mut self, gain: f64) -> Self {
+        self.gain = gain;
+        self
+    }
+
+    /// The sensor looks at the last part `duty` of each period only, and takes it for the whole of it.
+    #[must_use]
+    pub fn duty(mut self, duty: f64) -> Self {
+        self.specification.duty = duty.clamp(0.01, 1.0);
+        self
+    }
+
+    /// The gauge shows the mean over this time before its update.
+    #[must_use]
+    pub fn averages_over(mut self, time: Duration) -> Self {
+        self.specification.averaging = time;
+        self
+    }
+
     /// The range of power that the meter may assume.
     #[must_use]
     pub fn power_between(mut self, least: Power, most: Power) -> Self {
@@ -216,22 +246,54 @@ impl Fake {
         if self.period.is_zero() {
             return at;
         }
-        let period = ticks(self.period);
-        let turn = at.as_nanos() / period;
-        let moment = |turn: u64| {
-            Timestamp::from_nanos(turn * period) + self.period.mul_f64(self.jitter * noise(turn))
-        };
         // Jitter is less than half a period, so the update is this turn's or the one before.
-        if moment(turn) <= at { moment(turn) } else { moment(turn.saturating_sub(1)) }
+        let turn = at.as_nanos() / ticks(self.period);
+        let update = self.update(turn);
+        if update <= at { update } else { self.update(turn.saturating_sub(1)) }
+    }
+
+    /// The moment of the `turn`th update.
+    fn update(&self, turn: u64) -> Timestamp {
+        let late = self.period.mul_f64(self.jitter * noise(turn));
+        Timestamp::from_nanos(turn * ticks(self.period)) + late
     }
 
     /// The counter's register: steps of a quantum, since the last reset, modulo the wrap.
-    fn register(&self, at: Timestamp) -> Energy {
+    fn register(&mut self, at: Timestamp) -> Energy {
         let origin =
             self.resets.iter().filter(|reset| **reset <= at).max().copied().unwrap_or_default();
-        let energy = self.load.between(origin, at.max(origin));
+        let energy = if self.specification.duty < 1.0 {
+            self.count(at)
+        } else {
+            self.load.between(origin, at.max(origin))
+        };
+        let energy = energy.scaled(self.gain);
         let energy = energy - energy.modulo(self.quantum.max(Energy::from_nanojoules(1)));
         self.wrap.map_or(energy, |wrap| energy.modulo(wrap))
+    }
+
+    /// What the parts of periods that were looked at come to, each taken for the whole period.
+    fn count(&mut self, until: Timestamp) -> Energy {
+        let (mut turn, mut energy) = self.counted;
+        if turn == 0 {
+            turn = until.as_nanos() / ticks(self.period).max(1);
+        }
+        while self.update(turn + 1) <= until {
+            let (from, to) = (self.update(turn), self.update(turn + 1));
+            let seen = to.since(from).mul_f64(self.specification.duty);
+            let part = self.load.between(to.before(seen), to);
+            energy += part.scaled(1.0 / self.specification.duty);
+            turn += 1;
+        }
+        self.counted = (turn, energy);
+        energy
+    }
+
+    /// What a gauge shows that was updated at `at`.
+    fn power(&self, at: Timestamp) -> Power {
+        let time = self.specification.averaging;
+        let mean = self.load.between(at.before(time), at).over(time);
+        mean.unwrap_or_else(|| self.load.at(at)) * self.gain
     }
 }
 
@@ -257,9 +319,10 @@ impl Sensor for Fake {
         let shown = self.published(before);
         let after = clock.now().max(before + self.latency);
         if self.gauge {
-            return Ok(Reading::new(before, Quantity::Gauge(self.load.at(shown)), after));
+            return Ok(Reading::new(before, Quantity::Gauge(self.power(shown)), after));
         }
-        let (energy, incident) = self.counter.accept(self.register(shown), before);
+        let register = self.register(shown);
+        let (energy, incident) = self.counter.accept(register, before);
         Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
     }
 }

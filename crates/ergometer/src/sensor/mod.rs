@@ -2,15 +2,23 @@
 //!
 //! New hardware is one new file here: something that implements [`Sensor`], and a line in [`Search::run`].
 
+pub mod amdgpu;
 pub(crate) mod attribute;
+pub mod battery;
+mod calibration;
 pub mod counter;
 pub mod fake;
+pub mod hsmp;
+pub mod hwmon;
+pub mod intel_gpu;
 pub mod model;
 pub mod nvml;
+mod pci;
 pub mod rapl;
 mod search;
 mod selection;
 
+pub use calibration::{Calibration, Level};
 pub use search::Search;
 pub use selection::Selection;
 
@@ -42,6 +50,13 @@ pub trait Sensor: Send {
     ///
     /// Asked for now and then, never at each reading.
     fn cross_check(&mut self) -> Option<Power> {
+        None
+    }
+
+    /// Who else uses the hardware now, in words; `None` where nobody is seen, which need not mean that nobody is there.
+    ///
+    /// May take a driver milliseconds: asked for when a run starts and at most once a minute.
+    fn sharing(&mut self) -> Option<String> {
         None
     }
 }
@@ -179,6 +194,9 @@ pub struct Specification {
     pub most: Power,
     /// False for what is reported beside the sum because it overlaps other domains (a node meter, psys).
     pub in_total: bool,
+    /// What a reference instrument found out about this sensor; its gain and offset are then those of the calibration.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub calibration: Option<Calibration>,
     /// Kinds of hardware that the number contains beside its domain's own: the processor and memory of a superchip's
     /// module. No model stands in for them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -208,6 +226,7 @@ impl Specification {
             least: Power::ZERO,
             most: Power::from_watts(1_000.0),
             in_total: true,
+            calibration: None,
             includes: Vec::new(),
         }
     }

@@ -1,16 +1,28 @@
 //! NVIDIA GPUs, read through the driver's own management library (NVML).
 //!
 //! What is read is the board's energy counter. Where the driver has none (before Volta), its instantaneous power is
-//! integrated. The power that NVML calls *usage* is a mean over one second on most GPUs since 2020, in which the end of
-//! a step or of a training is lost; it is read only where NVML's documentation says that it is instantaneous.
+//! integrated. On some superchips the driver gives neither for the GPU alone but for the module, which is the GPU and its
+//! processor. The power that NVML calls *usage* is a mean over one second on most GPUs since 2020, in which the end of a
+//! step or of a training is blurred; it is read only where there is nothing else, and said to be one.
 //!
 //! The library is loaded when sensors are opened, and stays loaded to the end of the process: a driver call that hangs
 //! in another thread must not lose its code, and without a client the driver of an idle GPU is torn down, which sets
 //! the counter back and makes the next client wait. So [`Nvml`] is leaked, 12 KB for each call of [`open`]. It could
 //! not safely be dropped either, since its `Drop` panics on a library without `nvmlShutdown`.
 
+mod architecture;
 pub mod cuda;
+mod failure;
 mod gpu;
+mod method;
+mod module;
+mod raw;
+mod register;
+mod sharing;
+mod visible;
+
+pub use sharing::Processes;
+pub use visible::Visibility;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -20,35 +32,54 @@ use std::time::Duration;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
+use self::failure::{explain, not_loaded};
 use self::gpu::Gpu;
-use crate::error::{Error, Kind, Result};
+use self::visible::Card;
+use crate::error::{Error, Result};
 use crate::sensor::selection::canonical;
 use crate::sensor::{Absence, Found, Selection, Sensor};
-
-/// How long a driver may take to answer before its GPUs are given up.
-///
-/// One that has crashed answers after minutes or never. One whose GPUs nobody holds awake may need seconds for each.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens the energy counters of the selected GPUs, through `library` or else the system's NVML.
 ///
 /// Each physical GPU gives one sensor, whose domain is `gpu:` and its UUID. It covers the whole board, so the instances
-/// of a GPU that is split (MIG) are not told apart. Takes about a millisecond where there is no NVML, and at most five
-/// seconds where the driver hangs.
+/// of a GPU that is split (MIG) are not told apart. Where the driver gives the power of a GPU's memory, that is a second
+/// sensor, `gpu:UUID:memory`, beside the sum. Takes about a millisecond where there is no NVML, and at most five seconds
+/// where the driver hangs, two where the system shows no sign of an NVIDIA driver.
 pub fn open(library: Option<&Path>, selection: &Selection) -> Found {
-    open_within(PATIENCE, library, selection)
+    open_within(patience(), library, selection, &Visibility::of_process())
 }
 
-/// Opens as [`open`] does, and gives the driver up after `patience`.
+/// Opens as [`open`] does, with [`Selection::Visible`] meaning what `visibility` says, and gives the driver up after
+/// `patience`.
 ///
 /// The thread that waits for a hanging driver is left behind; whatever it still finds is dropped.
-pub fn open_within(patience: Duration, library: Option<&Path>, selection: &Selection) -> Found {
-    if *selection == Selection::Pci(Vec::new()) {
+pub fn open_within(
+    patience: Duration,
+    library: Option<&Path>,
+    selection: &Selection,
+    visibility: &Visibility,
+) -> Found {
+    let none = match selection {
+        Selection::Visible => visibility.is_none(),
+        Selection::All => false,
+        Selection::Pci(addresses) => addresses.is_empty(),
+    };
+    if none {
         return Found::default();
     }
-    let (library, selection) = (library.map(Path::to_path_buf), selection.clone());
-    within(patience, move || discover(library.as_deref(), &selection))
+    let library = library.map(Path::to_path_buf);
+    let (selection, visibility) = (selection.clone(), visibility.clone());
+    within(patience, move || discover(library.as_deref(), &selection, &visibility))
         .unwrap_or_else(|error| Found::nothing("nvml", error))
+}
+
+/// How long a driver may take to answer before its GPUs are given up.
+///
+/// One that has crashed answers after minutes or never. One whose GPUs nobody holds awake may need seconds to wake them,
+/// and that one can be seen: its kernel module has a directory in procfs.
+fn patience() -> Duration {
+    let nothing_to_wake = cfg!(target_os = "linux") && !Path::new("/proc/driver/nvidia").exists();
+    Duration::from_secs(if nothing_to_wake { 2 } else { 5 })
 }
 
 /// The result of `work`, done on a thread of its own, if it comes within `patience`.
@@ -75,25 +106,53 @@ fn within<T: Send + 'static>(
     })
 }
 
-fn discover(library: Option<&Path>, selection: &Selection) -> Found {
-    let devices = match load(library).and_then(|nvml| select(nvml, selection)) {
-        Ok(devices) => devices,
+fn discover(library: Option<&Path>, selection: &Selection, visibility: &Visibility) -> Found {
+    let mut found = Found::default();
+    let devices = match load(library).and_then(|nvml| select(nvml, selection, visibility)) {
+        Ok((devices, absent)) => {
+            found.absent = absent;
+            devices
+        }
         Err(error) => return Found::nothing("nvml", error),
     };
-    let mut found = Found::default();
+    let mut gpus: Vec<Gpu> = Vec::new();
     for (source, device) in devices {
         match device.and_then(Gpu::open) {
             // Two instances of one GPU, or one address written twice.
-            Ok(gpu) if found.sensors.iter().any(|other| same(&**other, &gpu)) => {}
-            Ok(gpu) => found.sensors.push(Box::new(gpu)),
+            Ok(gpu) if gpus.iter().any(|other| id(other) == id(&gpu)) => {}
+            Ok(gpu) => gpus.push(gpu),
             Err(error) => found.absent.push(Absence { source, error }),
         }
+    }
+    for gpu in without_mirrors(gpus, &mut found.absent) {
+        let memory = gpu.memory();
+        found.sensors.push(Box::new(gpu));
+        found.sensors.extend(memory.map(|memory| Box::new(memory) as Box<dyn Sensor>));
     }
     found
 }
 
-fn same(one: &dyn Sensor, other: &dyn Sensor) -> bool {
-    one.specification().domain == other.specification().domain
+/// The GPUs without those that report a module that another one before them reports already.
+fn without_mirrors(gpus: Vec<Gpu>, absent: &mut Vec<Absence>) -> Vec<Gpu> {
+    let (modules, mut kept): (Vec<Gpu>, Vec<Gpu>) = gpus.into_iter().partition(Gpu::is_module);
+    let firsts = module::firsts(&modules.iter().collect::<Vec<_>>());
+    let ids: Vec<_> = modules.iter().map(|gpu| id(gpu).to_owned()).collect();
+    for (place, (gpu, first)) in modules.into_iter().zip(firsts).enumerate() {
+        if first == place {
+            kept.push(gpu);
+        } else {
+            let error = Error::unsupported(format!(
+                "the driver gives the power of its module only, which is in `{}` already",
+                ids[first]
+            ));
+            absent.push(Absence { source: ids[place].clone(), error });
+        }
+    }
+    kept
+}
+
+fn id(gpu: &Gpu) -> &str {
+    &gpu.specification().domain.id
 }
 
 fn load(library: Option<&Path>) -> Result<&'static Nvml> {
@@ -111,7 +170,11 @@ fn load(library: Option<&Path>) -> Result<&'static Nvml> {
 /// Devices, each with the name by which its absence is reported.
 type Selected = Vec<(String, Result<Device<'static>>)>;
 
-fn select(nvml: &'static Nvml, selection: &Selection) -> Result<Selected> {
+fn select(
+    nvml: &'static Nvml,
+    selection: &Selection,
+    visibility: &Visibility,
+) -> Result<(Selected, Vec<Absence>)> {
     let count = nvml.device_count().map_err(|error| explain("NVML", error))?;
     if count == 0 {
         return Err(Error::absent("NVML: the driver shows no GPU to this process")
@@ -123,13 +186,57 @@ fn select(nvml: &'static Nvml, selection: &Selection) -> Result<Selected> {
         (name, device)
     };
     Ok(match selection {
-        Selection::All => (0..count).map(at_index).collect(),
+        // CUDA counts GPUs, and knows instances by their UUIDs only.
+        Selection::Visible => {
+            let is_gpu = |(_, device): &(String, Result<Device<'static>>)| {
+                !device.as_ref().is_ok_and(|device| {
+                    device.mig_is_mig_device_handle().is_ok_and(|instance| instance)
+                })
+            };
+            visible(visibility, (0..count).map(at_index).filter(is_gpu).collect())
+        }
+        Selection::All => ((0..count).map(at_index).collect(), Vec::new()),
         // Asked for one by one, so that a neighbour that nobody wants is not woken, and cannot hang.
-        Selection::Pci(addresses) => addresses
-            .iter()
-            .map(|address| (format!("nvml GPU {address}"), at_address(nvml, address)))
-            .collect(),
+        Selection::Pci(addresses) => {
+            let device = |text: &String| (format!("nvml GPU {text}"), at_address(nvml, text));
+            (addresses.iter().map(device).collect(), Vec::new())
+        }
     })
+}
+
+/// The visible ones of `devices`, and what there is to say of the others.
+fn visible(visibility: &Visibility, devices: Selected) -> (Selected, Vec<Absence>) {
+    let cards: Vec<_> =
+        devices.iter().map(|(_, device)| device.as_ref().map(card).unwrap_or_default()).collect();
+    let (chosen, note) = visible::choose(visibility, &cards);
+    let mut absent: Vec<_> = note
+        .into_iter()
+        .map(|error| Absence { source: "CUDA_VISIBLE_DEVICES".to_owned(), error })
+        .collect();
+    if chosen.len() < devices.len() {
+        let what =
+            format!("{visibility}: the training does not use them, so they are not measured");
+        let error = Error::unsupported(what).cure("measure all: `.gpus(Selection::All)`");
+        let source = format!("{} other GPUs", devices.len() - chosen.len());
+        absent.push(Absence { source, error });
+    }
+    let mut devices: Vec<_> = devices.into_iter().map(Some).collect();
+    (chosen.into_iter().filter_map(|place| devices[place].take()).collect(), absent)
+}
+
+/// What tells a GPU from the others.
+fn card(device: &Device<'static>) -> Card {
+    let split = device.mig_mode().is_ok_and(|mode| mode.current != 0);
+    let instances = if split { device.mig_device_count().unwrap_or(0) } else { 0 };
+    Card {
+        uuid: device.uuid().unwrap_or_default(),
+        address: device.pci_info().map(|pci| pci.bus_id).unwrap_or_default(),
+        model: device.name().unwrap_or_default(),
+        // A place for an instance may be empty.
+        instances: (0..instances)
+            .filter_map(|place| device.mig_device_by_index(place).ok()?.uuid().ok())
+            .collect(),
+    }
 }
 
 fn at_address(nvml: &'static Nvml, text: &str) -> Result<Device<'static>> {
@@ -143,73 +250,6 @@ fn at_address(nvml: &'static Nvml, text: &str) -> Result<Device<'static>> {
         }
         error => explain(&format!("nvml GPU {text}"), error),
     })
-}
-
-/// Why no library was loaded.
-fn not_loaded(
-    library: Option<&Path>,
-    cause: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
-    let error = match library {
-        Some(path) if path.exists() => {
-            Error::invalid(format!("`{}` cannot be loaded as NVML: {cause}", path.display()))
-                .cure("name the driver's `libnvidia-ml.so.1`, built for this processor")
-        }
-        Some(path) => Error::absent(format!("NVML: there is no library `{}`", path.display()))
-            .cure("correct the path, or leave it out to use the system's"),
-        None => Error::absent(format!("NVML: no NVIDIA driver library can be loaded here: {cause}"))
-            .cure("where there is an NVIDIA GPU, install its driver, or start the container with `--gpus all`"),
-    };
-    error.caused_by(cause)
-}
-
-/// An NVML error in words, with what the user can do about it.
-fn explain(thing: &str, error: NvmlError) -> Error {
-    let (kind, cause, cure) = match &error {
-        NvmlError::DriverNotLoaded => (
-            Kind::Absent,
-            "the NVIDIA driver is not loaded",
-            "load it with `sudo modprobe nvidia`, or restart the machine if it was installed just now",
-        ),
-        NvmlError::LibRmVersionMismatch => (
-            Kind::Unsupported,
-            "the library and the loaded driver are of different versions",
-            "restart the machine, or the container, to complete the driver's update",
-        ),
-        NvmlError::NoPermission => (
-            Kind::PermissionDenied,
-            "the driver refuses this user",
-            "give this user read and write access to `/dev/nvidiactl` and `/dev/nvidia0` …",
-        ),
-        NvmlError::OperatingSystem => (
-            Kind::PermissionDenied,
-            "the operating system or a control group blocks the device",
-            "allow this container the `/dev/nvidia*` devices, for instance with `--gpus all`",
-        ),
-        NvmlError::GpuLost => (
-            Kind::Lost,
-            "the GPU has fallen off the bus",
-            "look for `Xid` in `dmesg`; restarting the machine brings the GPU back",
-        ),
-        NvmlError::ResetRequired => (
-            Kind::Lost,
-            "the GPU needs a reset",
-            "end what runs on it, then `sudo nvidia-smi --gpu-reset`, or restart the machine",
-        ),
-        NvmlError::InsufficientPower => {
-            (Kind::Lost, "the board's power cables are not attached properly", "attach them")
-        }
-        NvmlError::FailedToLoadSymbol(symbol) => (
-            Kind::Unsupported,
-            symbol.as_str(),
-            "the library is not NVML or too old: update the NVIDIA driver, or name its `libnvidia-ml.so.1`",
-        ),
-        NvmlError::NotSupported | NvmlError::FunctionNotFound => {
-            (Kind::Unsupported, "the driver does not support it", "update the NVIDIA driver")
-        }
-        other => return Error::lost(format!("{thing}: {other}")).caused_by(error),
-    };
-    Error::new(kind, format!("{thing}: {cause}")).cure(cure).caused_by(error)
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::sensor::{Absence, Found, Hardware, Selection, Sensor, model, nvml, rapl};
+use crate::sensor::{
+    Absence, Found, Hardware, Selection, Sensor, Specification, amdgpu, battery, hsmp, hwmon,
+    intel_gpu, model, nvml, rapl,
+};
 use crate::units::Power;
 
 /// Where this machine's sensors are looked for, and which GPUs are wanted.
@@ -45,6 +48,11 @@ impl Search {
         let mut found = nvml::open(self.nvml_library.as_deref(), &self.gpus);
         self.name_idle_cards(&mut found);
         found.prefer(rapl::open(&self.sysfs));
+        found.prefer(hwmon::open(&self.sysfs));
+        found.prefer(hsmp::open(&self.devices, &self.sysfs));
+        found.prefer(amdgpu::open(&self.sysfs, &self.gpus));
+        found.prefer(intel_gpu::open(&self.sysfs, &self.gpus));
+        found.prefer(battery::open(&self.sysfs));
         found.stand_in(
             Hardware::Cpu,
             "cpu model",
@@ -57,7 +65,9 @@ impl Search {
     /// Cards that stand idle beside the training draw power too. Their driver lists them without being asked to wake.
     fn name_idle_cards(&self, found: &mut Found) {
         let selected = match &self.gpus {
-            Selection::All => usize::MAX,
+            // None is visible, so NVML was not asked; of those that are not among others, it says so itself.
+            Selection::Visible if nvml::Visibility::of_process().is_none() => 0,
+            Selection::Visible | Selection::All => usize::MAX,
             Selection::Pci(addresses) => addresses.len(),
         };
         let cards = self.procfs.join("driver/nvidia/gpus").read_dir().map_or(0, Iterator::count);
@@ -75,9 +85,12 @@ impl Search {
 impl Found {
     /// Takes in a source that is less preferred than those before: what they cover already is spare.
     fn prefer(&mut self, other: Found) {
+        // Sensors of one source do not overlap each other.
+        let before = self.sensors.len();
         for sensor in other.sensors {
-            let domain = &sensor.specification().domain;
-            let covered = self.sensors.iter().any(|found| found.specification().domain == *domain);
+            let covered = self.sensors[..before]
+                .iter()
+                .any(|found| overlap(found.specification(), sensor.specification()));
             if covered { self.spare.push(sensor) } else { self.sensors.push(sensor) }
         }
         self.spare.extend(other.spare);
@@ -100,4 +113,20 @@ impl Found {
             }
         }
     }
+}
+
+/// True if adding both up would count something twice: a package that another source gives, or gives by its dies; a
+/// superchip's processor within its module; an integrated GPU's processor within its package.
+fn overlap(found: &Specification, other: &Specification) -> bool {
+    let same = found.domain.id == other.domain.id
+        || found
+            .domain
+            .id
+            .strip_prefix(&other.domain.id)
+            .is_some_and(|rest| rest.starts_with("-die-"));
+    let contains = |whole: &Specification, part: &Specification| {
+        whole.includes.contains(&part.domain.hardware)
+    };
+    let both = found.in_total && other.in_total;
+    same || both && (contains(found, other) || contains(other, found))
 }

@@ -3,8 +3,11 @@
 /// Which GPUs are measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// All that the driver shows to this process.
+    /// Those that a CUDA program of this process uses: what `CUDA_VISIBLE_DEVICES` leaves over, all where it is not set.
+    /// The others are named as not measured.
     #[default]
+    Visible,
+    /// All that the driver shows to this process.
     All,
     /// Those at these PCI addresses: `0000:17:00.0`, in any case, with a domain of four or eight digits, and with or
     /// without the function.

@@ -29,6 +29,17 @@ pub fn pci_address(library: Option<&Path>, ordinal: usize) -> Result<String> {
     driver.address(ordinal)
 }
 
+/// The PCI addresses of the devices that CUDA shows to this process, in its order; `None` if this process has not loaded
+/// and initialised the CUDA driver.
+///
+/// Initialises nothing itself: that would take a while, and would settle `CUDA_VISIBLE_DEVICES` before the program may
+/// have set it. The CUDA driver is `library`, or else the system's.
+pub fn initialised(library: Option<&Path>) -> Option<Vec<String>> {
+    let driver = Driver::loaded(library.unwrap_or(Path::new(LIBRARY)))?;
+    let count = usize::try_from(driver.count().ok()?).ok()?;
+    (0..count).map(|ordinal| driver.address(ordinal).ok()).collect()
+}
+
 type Init = unsafe extern "system" fn(flags: c_uint) -> c_int;
 type Count = unsafe extern "system" fn(count: *mut c_int) -> c_int;
 type Get = unsafe extern "system" fn(device: *mut c_int, ordinal: c_int) -> c_int;
@@ -50,6 +61,29 @@ impl Driver {
                 .caused_by(cause)
         })?;
         Ok(Driver(ManuallyDrop::new(library)))
+    }
+
+    /// The driver, if it is in this process already.
+    #[cfg(target_os = "linux")]
+    fn loaded(name: &Path) -> Option<Driver> {
+        use libloading::os::unix::{Library, RTLD_LAZY};
+        // From Linux's `dlfcn.h`, the same on every architecture that CUDA is made for.
+        const RTLD_NOLOAD: c_int = 4;
+        // SAFETY: nothing is loaded, so no code is run.
+        let library = unsafe { Library::open(Some(name), RTLD_LAZY | RTLD_NOLOAD) }.ok()?;
+        Some(Driver(ManuallyDrop::new(library.into())))
+    }
+
+    #[cfg(windows)]
+    fn loaded(name: &Path) -> Option<Driver> {
+        let library = libloading::os::windows::Library::open_already_loaded(name).ok()?;
+        Some(Driver(ManuallyDrop::new(library.into())))
+    }
+
+    /// There is no CUDA on other systems.
+    #[cfg(not(any(target_os = "linux", windows)))]
+    fn loaded(_name: &Path) -> Option<Driver> {
+        None
     }
 
     fn init(&self) -> Result<()> {

@@ -1,79 +1,197 @@
-//! One NVIDIA GPU: what of it is read, and how far it can be trusted.
+//! One NVIDIA GPU, or a superchip's module, or a GPU's memory, as a sensor.
 
 use std::time::Duration;
 
-use nvml_wrapper::Device;
-use nvml_wrapper::enums::device::{DeviceArchitecture, SampleValue};
 use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::structs::device::FieldId;
-use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_POWER_INSTANT;
+use nvml_wrapper::{Device, Nvml};
 
-use super::explain;
+use super::architecture::PowerSensor;
+use super::failure::{explain, is_gone};
+use super::method::{Limit, Method};
+use super::raw::{self, Scope};
+use super::register::Register;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::sensor::counter::Monotone;
 use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
-use crate::units::{Energy, Power};
+use crate::units::{Energy, Power, Timestamp};
 
-/// One physical GPU.
+/// One physical GPU, or what is reported in its place or of a part of it.
 pub(super) struct Gpu {
+    nvml: &'static Nvml,
     device: Device<'static>,
+    uuid: String,
     method: Method,
-    counter: Monotone,
+    check: Option<Method>,
+    limit: Limit,
+    register: Register,
+    /// When it was last looked for, while it is lost, and whether the library has to be initialised again for that.
+    lost: Option<(Timestamp, bool)>,
     specification: Specification,
 }
+
+/// A GPU that is lost is looked for this often: it may hold up the driver for all others.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Gpu {
     /// Opens the GPU behind `device`, which may stand for one of its instances.
     pub(super) fn open(device: Device<'static>) -> Result<Gpu> {
-        // Energy is known of the board, not of its instances.
-        let device = match device.mig_is_mig_device_handle() {
-            Ok(true) => device
-                .mig_parent_device()
-                .map_err(|error| explain("the GPU of a MIG instance", error))?,
-            _ => device,
-        };
+        let device = physical(device)?;
         let model = device.name().unwrap_or_else(|_| "NVIDIA GPU".to_owned());
         let uuid = device.uuid().map_err(|error| explain(&model, error))?;
-        let architecture = architecture(&device);
-        let method = Method::of(&device, architecture.as_ref(), &format!("{model} ({uuid})"))?;
+        let sensor = PowerSensor::of(&device, &model);
+        let limit = |scope| Limit::of(&device, scope);
+        let method = Method::of(&device, &sensor, &format!("{model} ({uuid})"), limit)?;
+        Ok(Gpu::new(device, uuid, &model, &sensor, method))
+    }
 
-        let domain = Domain::new(Hardware::Gpu, uuid, &model);
-        let (specification, quantum) = match method {
-            Method::EnergyCounter => {
-                (Specification::counter(domain, "nvml energy counter"), Energy::from_millijoules(1))
-            }
-            Method::InstantaneousPower => {
-                (Specification::gauge(domain, "nvml instantaneous power"), Energy::ZERO)
-            }
-            Method::PowerUsage => (Specification::gauge(domain, "nvml power usage"), Energy::ZERO),
-        };
-        let (gain, offset) = uncertainty(architecture.as_ref());
+    /// The memory of this GPU, where the driver gives its power.
+    pub(super) fn memory(&self) -> Option<Gpu> {
+        let device = self.nvml.device_by_uuid(self.uuid.as_str()).ok()?;
+        let method = Method::of_memory(&device, &Limit::of(&device, Scope::Memory))?;
+        let model = self.specification.domain.name.clone();
+        let sensor = PowerSensor::of(&device, &model);
+        Some(Gpu::new(device, self.uuid.clone(), &model, &sensor, method))
+    }
+
+    fn new(
+        device: Device<'static>,
+        uuid: String,
+        model: &str,
+        sensor: &PowerSensor,
+        method: Method,
+    ) -> Gpu {
+        let limit = Limit::of(&device, method.scope());
         let split = device.mig_mode().is_ok_and(|mode| mode.current != 0);
-        let instances = if split { ", all of its MIG instances together" } else { "" };
-        let specification = Specification {
-            stack: "nvml".to_owned(),
-            scope: format!(
-                "the GPU's board with its memory{instances}; not the host, NVSwitch or power supply"
-            ),
-            quantum,
-            period: Duration::from_millis(100),
-            interval: Duration::from_millis(20),
-            gain,
-            offset,
-            // Cards of one model err alike: four RTX 3090 within 0.7 %, models by several % (arXiv 2312.02741).
-            family: model,
-            // A tenth above the limit that the board enforces: it holds on average, not at every moment.
-            most: match device.enforced_power_limit() {
-                Ok(limit) if limit > 0 => Power::from_milliwatts(limit) * 1.1,
-                _ => Power::from_watts(1_500.0),
-            },
-            ..specification
-        };
-        let counter = Monotone::new(None, specification.most, specification.quantum);
-        Ok(Gpu { device, method, counter, specification })
+        let specification = specification(&uuid, model, sensor, method, limit, split);
+        Gpu {
+            nvml: device.nvml(),
+            check: method.cross_check(&device, sensor),
+            register: Register::new(limit.most, limit.ceiling, specification.quantum),
+            device,
+            uuid,
+            method,
+            limit,
+            lost: None,
+            specification,
+        }
+    }
+
+    /// True if what is read is the module of a superchip.
+    pub(super) fn is_module(&self) -> bool {
+        self.method.scope() == Scope::Module
+    }
+
+    /// What the driver gives now, as it is.
+    pub(super) fn raw(&self) -> Option<Quantity> {
+        self.method.read(&self.device).ok()
+    }
+
+    /// Looks for a GPU that is lost, at most once in [`RETRY`].
+    fn find(&mut self, now: Timestamp) -> Result<()> {
+        let Some((asked, uninitialised)) = self.lost else { return Ok(()) };
+        if now.since(asked) < RETRY {
+            let what = format!("{}: it is lost, and looked for each second", self.name());
+            return Err(Error::lost(what));
+        }
+        self.lost = Some((now, uninitialised));
+        if uninitialised {
+            raw::init_again(self.nvml).map_err(|error| explain("NVML", error))?;
+        }
+        self.device = self
+            .nvml
+            .device_by_uuid(self.uuid.as_str())
+            .map_err(|error| explain(&self.name(), error))?;
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        format!("{} ({})", self.specification.domain.name, self.specification.domain.id)
     }
 }
+
+/// The physical GPU behind a device that may stand for one of its instances: energy is known of the board alone.
+pub(super) fn physical(device: Device<'static>) -> Result<Device<'static>> {
+    match device.mig_is_mig_device_handle() {
+        Ok(true) => {
+            device.mig_parent_device().map_err(|error| explain("the GPU of a MIG instance", error))
+        }
+        _ => Ok(device),
+    }
+}
+
+fn specification(
+    uuid: &str,
+    model: &str,
+    sensor: &PowerSensor,
+    method: Method,
+    limit: Limit,
+    split: bool,
+) -> Specification {
+    let scope = method.scope();
+    let domain = match scope {
+        Scope::Gpu | Scope::Module => Domain::new(Hardware::Gpu, uuid, model),
+        Scope::Memory => {
+            Domain::new(Hardware::Gpu, format!("{uuid}:memory"), format!("{model} memory"))
+        }
+    };
+    let specification = if method.counts() {
+        Specification::counter(domain, method.source())
+    } else {
+        Specification::gauge(domain, method.source())
+    };
+    let split = if split { ", all of its MIG instances together" } else { "" };
+    let covered = match scope {
+        Scope::Gpu => format!(
+            "the GPU's board with its memory{split}; not the host, NVSwitch or power supply"
+        ),
+        Scope::Module => format!(
+            "module: GPU and its processor, with the memory of both{split}; the driver does not give the GPU alone; not \
+             NVSwitch or power supply"
+        ),
+        Scope::Memory => "the GPU's memory, a part of its board".to_owned(),
+    };
+    let seen = match sensor.duty {
+        duty if duty >= 1.0 => String::new(),
+        duty if method.counts() => format!(
+            "; the power sensor looks at {:.0} % of the time, and whether the counter sees the rest is not known",
+            duty * 100.0
+        ),
+        duty => format!("; the power sensor looks at {:.0} % of the time", duty * 100.0),
+    };
+    Specification {
+        stack: "nvml".to_owned(),
+        scope: covered + &seen,
+        quantum: if method.counts() { Energy::from_millijoules(1) } else { Energy::ZERO },
+        period: sensor.period,
+        averaging: if method.is_mean() { MEAN } else { Duration::ZERO },
+        duty: sensor.duty,
+        // A value describes its update period; anything from no age to this is taken to be as likely.
+        delay: sensor.period / 2,
+        // The memory's power is not in the sum, and each call costs all the driver's clients.
+        interval: match scope {
+            Scope::Memory => sensor.period / 2,
+            Scope::Gpu | Scope::Module => Duration::from_millis(20),
+        },
+        gain: sensor.gain,
+        offset: sensor.offset,
+        // Cards of one model err alike: four RTX 3090 within 0.7 %, models by several % (arXiv 2312.02741).
+        family: match scope {
+            Scope::Gpu => model.to_owned(),
+            Scope::Module => format!("{model} module"),
+            Scope::Memory => format!("{model} memory"),
+        },
+        most: limit.most,
+        in_total: scope != Scope::Memory,
+        includes: match scope {
+            Scope::Module => vec![Hardware::Cpu, Hardware::Dram],
+            Scope::Gpu | Scope::Memory => Vec::new(),
+        },
+        ..specification
+    }
+}
+
+/// NVML's header: the average of power is over one second.
+const MEAN: Duration = Duration::from_secs(1);
 
 impl Sensor for Gpu {
     fn specification(&self) -> &Specification {
@@ -81,140 +199,35 @@ impl Sensor for Gpu {
     }
 
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, quantity, after) = clock.bracket(|| self.method.read(&self.device));
-        let domain = &self.specification.domain;
-        let quantity = quantity
-            .map_err(|error| explain(&format!("{} ({})", domain.name, domain.id), error))?;
+        self.find(clock.now())?;
+        let (before, read, after) = clock.bracket(|| self.method.read(&self.device));
+        let quantity = read.map_err(|error| {
+            if is_gone(&error) {
+                self.lost = Some((after, matches!(error, NvmlError::Uninitialized)));
+            }
+            explain(&self.name(), error)
+        })?;
+        self.lost = None;
         match quantity {
             Quantity::Counter(raw) => {
-                let (energy, incident) = self.counter.accept(raw, before.midpoint(after));
+                let (energy, incident) = self
+                    .register
+                    .accept(raw, before.midpoint(after))
+                    .map_err(|error| error.at(self.name()))?;
                 Ok(Reading { before, after, quantity: Quantity::Counter(energy), incident })
+            }
+            Quantity::Gauge(power) if !self.limit.allows(quantity) => {
+                Err(Error::lost(format!("{}: a power of {power}, which is absurd", self.name())))
             }
             gauge => Ok(Reading::new(before, gauge, after)),
         }
     }
-}
 
-/// What of a GPU is read, the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
-    EnergyCounter,
-    InstantaneousPower,
-    PowerUsage,
-}
-
-impl Method {
-    /// The best method that this GPU answers to.
-    fn of(
-        device: &Device<'_>,
-        architecture: Option<&DeviceArchitecture>,
-        gpu: &str,
-    ) -> Result<Method> {
-        let momentary = usage_is_instantaneous(device, architecture);
-        let usage = momentary.then_some(Method::PowerUsage);
-        for method in [Method::EnergyCounter, Method::InstantaneousPower].into_iter().chain(usage) {
-            match method.read(device) {
-                Ok(_) => return Ok(method),
-                Err(error) if is_lacking(&error) => {}
-                Err(error) => return Err(explain(gpu, error)),
-            }
+    fn cross_check(&mut self) -> Option<Power> {
+        let check = self.check.filter(|_| self.lost.is_none())?;
+        match check.read(&self.device).ok()? {
+            gauge @ Quantity::Gauge(power) if self.limit.allows(gauge) => Some(power),
+            _ => None,
         }
-        let lacks = "the driver gives no energy counter and no instantaneous power";
-        let instead = match device.power_usage() {
-            Ok(_) if !momentary => "only the power's mean over a second, in which a step is lost",
-            _ => "as is usual of a virtual GPU",
-        };
-        Err(Error::unsupported(format!("{gpu}: {lacks}, {instead}")).cure(
-            "on a virtual machine measure on the host; else update the NVIDIA driver to 530 or later",
-        ))
-    }
-
-    fn read(self, device: &Device<'_>) -> Result<Quantity, NvmlError> {
-        match self {
-            Method::EnergyCounter => device
-                .total_energy_consumption()
-                .map(Energy::from_millijoules)
-                .map(Quantity::Counter),
-            Method::InstantaneousPower => {
-                let mut samples = device.field_values_for(&[FieldId(NVML_FI_DEV_POWER_INSTANT)])?;
-                match samples.pop().ok_or(NvmlError::NoData)??.value? {
-                    SampleValue::U32(power) => Ok(Quantity::Gauge(Power::from_milliwatts(power))),
-                    _ => Err(NvmlError::NotSupported),
-                }
-            }
-            Method::PowerUsage => {
-                device.power_usage().map(Power::from_milliwatts).map(Quantity::Gauge)
-            }
-        }
-    }
-}
-
-/// True if a GPU or its driver does not have what was asked for, as opposed to failing at it.
-///
-/// A driver from before a field existed calls the field's number invalid.
-fn is_lacking(error: &NvmlError) -> bool {
-    matches!(
-        error,
-        NvmlError::NotSupported
-            | NvmlError::FailedToLoadSymbol(_)
-            | NvmlError::FunctionNotFound
-            | NvmlError::InvalidArg
-            | NvmlError::UnexpectedVariant(_)
-    )
-}
-
-/// The GPU's architecture, `Unknown` for those newer than the library's bindings; `None` if the driver does not say.
-fn architecture(device: &Device<'_>) -> Option<DeviceArchitecture> {
-    match device.architecture() {
-        Err(NvmlError::UnexpectedVariant(_)) => Some(DeviceArchitecture::Unknown),
-        architecture => architecture.ok(),
-    }
-}
-
-/// Whether `nvmlDeviceGetPowerUsage` gives the power now, and not its mean over the last second.
-///
-/// NVML's header: a mean over one second on Ampere and newer, except GA100. The Ampere chip GA100 (A100, A30, A800) has
-/// the PCI device ids 20xx, the others have 22xx and above (list of GPUs in NVIDIA's open kernel modules).
-fn usage_is_instantaneous(device: &Device<'_>, architecture: Option<&DeviceArchitecture>) -> bool {
-    use DeviceArchitecture::{Ampere, Kepler, Maxwell, Pascal, Turing, Volta};
-    match architecture {
-        Some(Kepler | Maxwell | Pascal | Volta | Turing) => true,
-        Some(Ampere) => device.pci_info().is_ok_and(|pci| pci.pci_device_id >> 16 < 0x2200),
-        _ => false,
-    }
-}
-
-/// Standard uncertainty of the gain (relative), and of an offset.
-///
-/// NVIDIA states no accuracy. These rest on the errors of NVML's power against an external meter that Yang, Adamek and
-/// Armour measured (SC24, arXiv 2312.02741): nine boards of Ampere and Ada 3.3 % (root mean square), taken for what
-/// came later too; single boards of Turing and Kepler up to 11 %; four of Pascal under 1 %, so few that 2 % are taken
-/// for them and for Volta. A GPU that does not say what it is gets the widest.
-fn uncertainty(architecture: Option<&DeviceArchitecture>) -> (f64, Power) {
-    use DeviceArchitecture::{Kepler, Maxwell, Pascal, Turing, Volta};
-    match architecture {
-        Some(Pascal | Volta) => (0.02, Power::from_watts(1.0)),
-        Some(Kepler | Maxwell | Turing) | None => (0.06, Power::from_watts(3.0)),
-        Some(_) => (0.035, Power::ZERO),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gpu_that_does_not_say_what_it_is_gets_the_widest_uncertainty() {
-        let widest = uncertainty(None);
-        for architecture in
-            [DeviceArchitecture::Kepler, DeviceArchitecture::Volta, DeviceArchitecture::Hopper]
-        {
-            let (gain, offset) = uncertainty(Some(&architecture));
-            assert!(gain <= widest.0 && offset <= widest.1, "{architecture}");
-        }
-        assert_eq!(
-            uncertainty(Some(&DeviceArchitecture::Unknown)),
-            uncertainty(Some(&DeviceArchitecture::Ampere))
-        );
     }
 }

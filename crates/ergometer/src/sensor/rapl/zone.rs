@@ -1,16 +1,16 @@
 //! One powercap zone as a sensor.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::sensor::attribute::{Attribute, number};
+use crate::sensor::attribute::{Attribute, number, text};
 use crate::sensor::counter::Monotone;
 use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
 use crate::units::{Energy, Power};
 
-use super::Vendor;
+use super::domain;
+use super::machine::Machine;
 
 /// The energy counter of one zone. Its file is kept open; a read is one system call (about 1 µs) plus what the kernel
 /// needs to fetch the register on the package's first core.
@@ -26,31 +26,19 @@ impl Zone {
     ///
     /// # Errors
     /// If a file of the zone cannot be read, or does not hold a number.
-    pub(super) fn open(directory: &Path, domain: &Domain, vendor: Vendor) -> Result<Self> {
-        let range = number(&directory.join("max_energy_range_uj"))?;
-        let range = u64::try_from(range).unwrap_or(0);
-        // The register has 32 bits, and the kernel gives its largest value in microjoules, so this is one count of it:
-        // 61 µJ on most of Intel's packages, 15.3 µJ on AMD's and for servers' memory, 1 J for some servers' psys.
-        let counts = i128::from(u32::MAX);
-        let quantum = Energy::from_nanojoules((i128::from(range) * 1_000 + counts / 2) / counts);
-        let wrap = (range > 0).then(|| Energy::from_microjoules(range) + quantum);
-        let most = most(directory, domain.hardware);
-        let (gain, offset) = uncertainty(directory, domain.hardware, vendor);
+    pub(super) fn open(directory: &Path, domain: &Domain, machine: &Machine) -> Result<Self> {
+        let register = register(directory)?;
+        let quantum = register.map_or(Energy::ZERO, |register| register.quantum);
+        let wrap = register.map(|register| register.wrap);
         let entry = directory.file_name().unwrap_or_default().to_string_lossy();
-        let specification = Specification {
-            family: super::SOURCE.to_owned(),
-            stack: super::SOURCE.to_owned(),
-            scope: scope(domain.hardware).to_owned(),
-            quantum,
-            // "Updated every 1 ms" (kernel.org, Documentation/hwmon/amd_energy.rst); Intel's counters are no slower.
-            period: Duration::from_millis(1),
-            wrap,
-            gain,
-            offset,
-            most,
-            in_total: domain.hardware != Hardware::Node,
-            ..Specification::counter(domain.clone(), format!("powercap {entry}"))
-        };
+        let common = domain::specification(
+            domain.clone(),
+            format!("powercap {entry}"),
+            machine,
+            has_graphics(directory),
+        );
+        let most = most(directory, domain.hardware).unwrap_or(common.most);
+        let specification = Specification { quantum, wrap, most, ..common };
         let counter = Monotone::new(wrap, most, quantum);
         let energy = Attribute::open(directory.join("energy_uj"))?;
         Ok(Zone { specification, counter, energy })
@@ -67,7 +55,12 @@ impl Zone {
         else {
             return false;
         };
-        value > Energy::ZERO && value + tolerance >= before && value <= after + tolerance
+        // The counter may start over between two of the reads, so distances are those on its circle.
+        let turn = self.specification.wrap.unwrap_or(Energy::ZERO);
+        let distance = (value + tolerance - before).modulo(turn);
+        value > Energy::ZERO
+            && distance >= Energy::ZERO
+            && distance <= (after - before).modulo(turn) + tolerance + tolerance
     }
 
     /// Notes that `mirror` shows this counter, too.
@@ -79,7 +72,8 @@ impl Zone {
 
     fn package_of_die(&self) -> Option<&str> {
         let Domain { id, hardware, .. } = &self.specification.domain;
-        id.split_once("-die-").filter(|_| *hardware == Hardware::Cpu).map(|(package, _)| package)
+        let (package, die) = domain::split(id);
+        die.filter(|_| *hardware == Hardware::Cpu).map(|_| package)
     }
 }
 
@@ -99,33 +93,37 @@ impl Sensor for Zone {
     }
 }
 
-fn scope(hardware: Hardware) -> &'static str {
-    match hardware {
-        Hardware::Dram => "memory attached to this package, whoever uses it",
-        Hardware::Node => {
-            "what the firmware counts as the platform, packages included; reported beside the sum"
-        }
-        Hardware::Cpu | Hardware::Gpu => {
-            "whole package, whoever uses it: cores, caches, memory controller, integrated graphics; memory, board and \
-             power supply not included"
-        }
-    }
+/// A zone's register of 32 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Register {
+    /// The energy of one count.
+    pub(super) quantum: Energy,
+    /// The energy after which it starts over.
+    pub(super) wrap: Energy,
 }
 
-/// Standard uncertainties of gain and offset (k = 1).
+/// The register of the zone in `directory`; `None` if the zone names no range. Everybody may read this file.
 ///
-/// Judgements: packages follow the plug closely on Intel (Khan et al., "RAPL in Action", 2018) and are modelled on AMD
-/// (Schöne et al., arXiv:2108.00808); memory is measured at its regulator on servers and is off by a constant on
-/// desktops (Desrochers et al., MEMSYS 2016), which are told by their integrated graphics, `uncore`.
-fn uncertainty(directory: &Path, hardware: Hardware, vendor: Vendor) -> (f64, Power) {
-    match hardware {
-        Hardware::Dram if has_graphics(directory) => (0.15, Power::from_watts(1.0)),
-        Hardware::Dram => (0.06, Power::from_watts(1.0)),
-        // What psys contains is up to the board.
-        Hardware::Node => (0.10, Power::ZERO),
-        Hardware::Cpu | Hardware::Gpu if vendor == Vendor::Intel => (0.03, Power::ZERO),
-        Hardware::Cpu | Hardware::Gpu => (0.06, Power::ZERO),
-    }
+/// # Errors
+/// If the file cannot be read, or does not hold a number.
+pub(super) fn register(directory: &Path) -> Result<Option<Register>> {
+    let range = number(&directory.join("max_energy_range_uj"))?;
+    let range = u64::try_from(range).ok().filter(|range| *range > 0);
+    Ok(range.map(|range| {
+        // The kernel gives the register's largest value in microjoules, so this is one count of it: 61 µJ on most of
+        // Intel's packages, 15.3 µJ on AMD's and for servers' memory, 1 J for some servers' psys.
+        let counts = i128::from(u32::MAX);
+        let quantum = Energy::from_nanojoules((i128::from(range) * 1_000 + counts / 2) / counts);
+        Register { quantum, wrap: Energy::from_microjoules(range) + quantum }
+    }))
+}
+
+/// The kernel's name for a zone: `package-0`, `dram`.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn name(zone: &Path) -> Result<String> {
+    text(&zone.join("name"))
 }
 
 /// True if a zone beside this one is `uncore`, as on processors for desktops and laptops.
@@ -134,30 +132,19 @@ fn has_graphics(directory: &Path) -> bool {
         return false;
     };
     (0..4).any(|child| {
-        super::name(&PathBuf::from(format!("{package}:{child}"))).is_ok_and(|name| name == "uncore")
+        name(&PathBuf::from(format!("{package}:{child}"))).is_ok_and(|name| name == "uncore")
     })
 }
 
-/// The highest power that is plausible: twice what the zone's limits name.
+/// The highest power that is plausible for a package: twice what the zone's limits name, if they name one.
 ///
 /// It tells a wrap from a reset. Too low, and a wrap would count as a reset, which loses energy; too high does no harm
 /// at reads some milliseconds apart, since a reset would have to land within a few joules of a wrap. So it is generous.
-fn most(directory: &Path, hardware: Hardware) -> Power {
-    let default = Power::from_watts(match hardware {
-        Hardware::Dram => 200.0,
-        Hardware::Node => 10_000.0,
-        Hardware::Cpu | Hardware::Gpu => 1_000.0,
-    });
-    if hardware != Hardware::Cpu {
-        return default;
-    }
+pub(super) fn most(directory: &Path, hardware: Hardware) -> Option<Power> {
     // The thermal design power, and the limit for short bursts; laptops' exceed twice the former.
     let limits = ["constraint_0_max_power_uw", "constraint_1_power_limit_uw"];
-    limits
-        .iter()
-        .filter_map(|limit| power(&directory.join(limit)))
-        .max()
-        .map_or(default, |limit| limit * 2.0)
+    let limits = limits.iter().filter_map(|limit| power(&directory.join(limit)));
+    limits.max().filter(|_| hardware == Hardware::Cpu).map(|limit| limit * 2.0)
 }
 
 /// A power above zero in a file of microwatts.
