@@ -48,3 +48,4 @@ mod faults;
 // Runs, on fake sensors and a fake clock.
 mod log;
 mod run;
+mod scope;

@@ -1,6 +1,7 @@
 //! The power of an idle machine, measured on request, and energies net of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,8 @@ fn measure(meter: &Parts, time: Duration, serial: u64) -> Baseline {
     let load = || meter.procfs.as_deref().and_then(CpuTime::read);
     let before = load();
     let end = start + time;
-    wait(clock, end, || false);
+    // Without a look in between: whoever measures idleness should not disturb it.
+    rest(clock, end);
     let after = load();
     meter.samplers.read_now();
     wait(clock, end + PATIENCE, || channels.iter().all(|it| covered(it) >= Some(end)));
@@ -155,11 +157,7 @@ fn measure(meter: &Parts, time: Duration, serial: u64) -> Baseline {
 }
 
 /// The mean power of each domain that was covered from `start` to `end`.
-fn powers(
-    channels: &[std::sync::Arc<Channel>],
-    start: Timestamp,
-    end: Timestamp,
-) -> BTreeMap<String, Idle> {
+fn powers(channels: &[Arc<Channel>], start: Timestamp, end: Timestamp) -> BTreeMap<String, Idle> {
     let sensors: Vec<_> = channels.iter().map(|channel| channel.specification.clone()).collect();
     let boundary =
         |at| Boundary::new(at, channels.iter().map(|channel| channel.told().series.at(at)));
@@ -193,21 +191,23 @@ fn scatter(values: impl Iterator<Item = f64>) -> f64 {
     (squares / (count * (count - 1.0))).sqrt()
 }
 
-/// Waits until `deadline` of a clock that may be fake, or until it is `over`.
+/// Waits until it is `over`, at most until `deadline`.
 fn wait(clock: &Clock, deadline: Timestamp, over: impl Fn() -> bool) {
-    let alarm = clock.fake().is_none().then(|| clock.alarm());
     while clock.now() < deadline && !over() {
-        let next = deadline.min(clock.now() + LOOK);
-        match (clock.fake(), &alarm) {
-            (Some(hands), _) => hands.advance(next.since(clock.now())),
-            (None, Some(alarm)) => clock.rest(alarm, next),
-            (None, None) => return,
-        }
+        rest(clock, deadline.min(clock.now() + LOOK));
     }
 }
 
 /// How often whoever waits looks whether it is over.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Rests until `deadline` of a clock that may be fake; nobody knows the alarm.
+fn rest(clock: &Clock, deadline: Timestamp) {
+    match clock.fake() {
+        Some(hands) => hands.advance(deadline.since(clock.now())),
+        None => clock.rest(&clock.alarm(), deadline),
+    }
+}
 
 #[cfg(test)]
 mod tests {

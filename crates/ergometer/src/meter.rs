@@ -15,6 +15,7 @@ use crate::log::RunLog;
 use crate::record::Framework;
 use crate::run::RunBuilder;
 use crate::sampler::Samplers;
+use crate::sensor::rapl::plausibility;
 use crate::sensor::{Absence, Calibration, Found, Search, Selection, Sensor, Specification};
 use crate::trial::Trial;
 use crate::units::Power;
@@ -127,7 +128,19 @@ impl Meter {
                 None => clock.rest(&alarm, clock.now() + pause),
             }
         }
-        self.0.channels.iter().map(|channel| Trial::of(channel)).collect()
+        let mut trials: Vec<_> = self.0.channels.iter().map(|channel| Trial::of(channel)).collect();
+        let powers = self.0.channels.iter().zip(&trials);
+        let powers: Vec<_> = powers
+            .filter_map(|(channel, trial)| {
+                Some((channel.specification.domain.clone(), trial.power?))
+            })
+            .collect();
+        for (domain, reason) in plausibility::suspects(&powers) {
+            if let Some(trial) = trials.iter_mut().find(|trial| trial.domain == domain.id) {
+                trial.doubt(reason);
+            }
+        }
+        trials
     }
 
     /// Measures the power of the machine while nothing is trained, for net energies: waits for `time`, ten seconds or more.

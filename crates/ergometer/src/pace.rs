@@ -1,8 +1,8 @@
 //! When a sensor is read next. Pure: no clock, no IO.
 //!
 //! A counter that is updated each 100 ms shows nothing between two updates, so reading it each 10 ms wastes nine reads of
-//! ten. Once its period is known, it is read just before and just after each expected update: two reads for each, and the
-//! update is dated better. In its first second a sensor is read as fast as it allows, which is how its period gets known.
+//! ten. Once its period is known, it is read just around each expected update: two or three reads for each, and the update
+//! is dated better. In its first second a sensor is read as fast as it allows, which is how its period gets known.
 
 use std::time::Duration;
 
@@ -96,12 +96,12 @@ impl Pace {
         let period = series.update_period();
         match (series.updated(), series.jitter()) {
             (Some(updated), Some(jitter)) if period >= TRACKED && self.back_off == 1 => {
-                let track = self.track.get_or_insert_with(|| Track::new(updated, period));
+                let new = || Track::new(updated, period, jitter);
+                let track = self.track.get_or_insert_with(new);
                 if track.period.abs_diff(period) > period / 4 {
-                    *track = Track::new(updated, period);
+                    *track = new();
                 }
-                let narrow = (jitter * 4).clamp((period / 50).max(LEAST), period / 10);
-                track.follow(read, narrow, &mut self.dither)
+                track.follow(read, &mut self.dither)
             }
             _ => {
                 self.track = None;
@@ -125,62 +125,82 @@ impl Pace {
     }
 }
 
-/// Follows a counter from update to update.
-///
-/// An update between the two reads around where it was expected tells no more than that it was. So the time between
-/// updates is corrected where one slips out of them, by as much as it slipped over all the updates since it last did.
+/// Follows a counter from update to update: reads just before one is expected, when it is expected, and if it has not come
+/// by then, just after. Which of the two halves it came in corrects what is expected of the next.
 #[derive(Clone, Copy, Debug)]
 struct Track {
     expected: Timestamp,
     period: Duration,
-    /// Half of the time between the two reads around an expected update.
+    /// The time from the first read to the expected update, and the least that it is worth to be.
     bracket: Duration,
-    /// Updates since one last slipped out.
-    held: u32,
-    /// The old value was seen just before the expected update.
-    armed: bool,
+    narrow: Duration,
+    /// The last read that showed the old value, if it was just before the expected update.
+    before: Option<Timestamp>,
 }
 
 impl Track {
-    fn new(updated: Timestamp, period: Duration) -> Self {
-        Track { expected: updated + period, period, bracket: period / 10, held: 0, armed: false }
+    /// Expects updates each `period`, give or take `jitter`, of which the last came at `updated`.
+    ///
+    /// The jitter is that of the trial: later, updates are dated no better than the brackets are wide.
+    fn new(updated: Timestamp, period: Duration, jitter: Duration) -> Self {
+        let narrow = (jitter * 4).max(period / 50).max(LEAST).min(period / 10);
+        let bracket = (narrow * 2).min(period / 10);
+        Track { expected: updated + period, period, narrow, bracket, before: None }
     }
 
     /// When to read next.
-    fn follow(&mut self, read: Read, narrow: Duration, dither: &mut Dither) -> Timestamp {
-        let opens = self.expected.before(self.bracket * 3 / 2);
-        let closes = self.expected + self.bracket * 3 / 2;
+    fn follow(&mut self, read: Read, dither: &mut Dither) -> Timestamp {
+        let (opens, closes) =
+            (self.expected.before(self.bracket * 3 / 2), self.expected + self.bracket * 3 / 2);
         if !read.updated {
-            self.armed |= read.at >= opens;
-        } else if self.armed && read.at <= closes {
-            self.held += 1;
-            self.bracket -= self.bracket / 16;
-            self.expected = self.expected + self.period;
-            self.armed = false;
+            self.before = Some(read.at).filter(|at| *at >= opens);
         } else {
-            let early = !self.armed;
-            // An early one came before the bracket, a late one since the read before this.
-            let at = read.at.before(self.bracket / 2);
-            let slip = self.bracket / self.held.max(4);
-            self.period = if early { self.period.saturating_sub(slip) } else { self.period + slip };
-            self.bracket *= 2;
-            self.expected = at + self.period;
-            (self.held, self.armed) = (0, false);
+            match self.before.take() {
+                Some(before) if read.at <= closes => {
+                    self.bracket -= self.bracket / 16;
+                    self.correct(before.midpoint(read.at), 4);
+                }
+                // Later than its bracket: it came since the read before.
+                Some(_) => self.slipped(read.at.before(self.bracket / 2)),
+                // Earlier: somewhere since the update before, but hardly long ago.
+                None => self.slipped(read.at.before(self.bracket / 2).min(self.expected)),
+            }
         }
-        self.bracket = self.bracket.max(narrow).min(self.period / 10);
+        self.bracket = self.bracket.min(self.period / 10).max(self.narrow);
         if read.at > self.expected + self.period / 2 {
             // It has failed to come, or comes seldom: wait for the next.
             self.expected = self.expected + self.period;
-            self.armed = false;
+            self.before = None;
         }
         let bracket = dither.of(self.bracket);
         if read.at < self.expected.before(bracket * 5 / 4) {
             self.expected.before(bracket)
-        } else if read.at < self.expected + bracket {
+        } else if read.at < self.expected.before(bracket / 4) {
+            self.expected
+        } else if read.at < self.expected + bracket * 3 / 4 {
             (self.expected + bracket).max(read.at + LEAST)
         } else {
             read.at + bracket
         }
+    }
+
+    /// The update was seen at about `seen`: a `part`th of what that is off is put right, and a little of it in the period.
+    fn correct(&mut self, seen: Timestamp, part: u32) {
+        if seen >= self.expected {
+            let late = seen.since(self.expected);
+            self.expected = self.expected + late / part;
+            self.period += late / (16 * part);
+        } else {
+            let early = self.expected.since(seen);
+            self.expected = self.expected.before(early / part);
+            self.period -= (early / (16 * part)).min(self.period / 16);
+        }
+        self.expected = self.expected + self.period;
+    }
+
+    fn slipped(&mut self, seen: Timestamp) {
+        self.bracket *= 2;
+        self.correct(seen, 1);
     }
 }
 
@@ -194,5 +214,50 @@ impl Dither {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         time * 9 / 10 + time * u32::from((self.0 >> 56) as u8) / (5 * 256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Follows a counter over 500 updates, of which the first is known and the period to a factor; gives the reads for
+    /// each of the last 400, and how many of these were missed by more than two brackets.
+    fn follow(period: Duration, jitter: Duration, off: f64) -> (f64, u32) {
+        let update = |n: u32| {
+            let late = jitter.mul_f64(f64::from(n * 7_919 % 1_009) / 1_009.0);
+            Timestamp::default() + period * (n + 1) + late
+        };
+        let mut track = Track::new(update(0), period.mul_f64(off), jitter / 4);
+        let mut dither = Dither(1);
+        let (mut shown, mut reads, mut missed) = (0, 0, 0);
+        let mut at = update(0) + LEAST;
+        let mut before = at;
+        while shown < 500 {
+            let mut now = shown;
+            while update(now + 1) <= at {
+                now += 1;
+            }
+            let updated = now > shown;
+            if shown >= 100 {
+                reads += 1;
+                missed += u32::from(updated && at.since(before) > track.bracket * 2);
+            }
+            shown = now;
+            let read = Read { at, took: Duration::ZERO, updated };
+            (before, at) = (at, track.follow(read, &mut dither));
+        }
+        (f64::from(reads) / 400.0, missed)
+    }
+
+    #[test]
+    fn a_counter_is_followed_with_few_reads_and_not_lost() {
+        let cases =
+            [(20, 0, 1.0), (20, 1, 1.01), (100, 1, 0.98), (500, 5, 1.002), (1_000, 9, 0.99)];
+        for (period, jitter, off) in cases {
+            let (period, jitter) = (Duration::from_millis(period), Duration::from_millis(jitter));
+            let (reads, missed) = follow(period, jitter, off);
+            assert!(reads < 3.0 && missed == 0, "{reads} reads, {missed} missed at {period:?}");
+        }
     }
 }

@@ -483,8 +483,8 @@ impl Recording {
             let period = {
                 let mut told = channel.told();
                 let period = told.series.update_period();
-                let beats = rhythm.beats_with(period);
-                if !told.series.set_beating(beats) || !beats {
+                let news = told.series.set_hidden(rhythm.hides_from(period));
+                if !news || !rhythm.beats_with(period) {
                     continue;
                 }
                 period
@@ -569,6 +569,9 @@ impl Recording {
         self.watch(at);
         self.look_around(at, true);
         let mut record = self.whole_run(&end);
+        // The CPU times of earlier sessions are not known.
+        let opened = self.scope.origin().filter(|_| self.run.session() == 0);
+        self.set_scope(&mut record, opened);
         record.reason = self.run.outbox.lock().reason.clone();
         record.status = if record.reason.is_some() && status == Status::Complete {
             Status::Stopped
@@ -604,7 +607,7 @@ impl Recording {
     }
 
     /// The window from the first session's start to the end, without the pauses between sessions.
-    fn whole_run(&mut self, end: &Boundary) -> Record {
+    fn whole_run(&self, end: &Boundary) -> Record {
         let (mut record, mut attribution) = self.record(Kind::End, &self.origin, end);
         if attribution.unresolved().next().is_some() {
             // No window around it could carry the energy, so it is given however uncertain.
@@ -640,9 +643,6 @@ impl Recording {
                 .map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
         }
         record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
-        // Of the sessions before, the CPU times are not known.
-        let opened = self.scope.origin().filter(|_| past.total <= Energy::ZERO);
-        self.set_scope(&mut record, opened);
         record.remainder = record.energy.map(|energy| energy - self.epochs.energy);
         record.epochs = Some(self.epochs.count);
         record.steps = Some(self.steps);

@@ -121,7 +121,7 @@ impl RunBuilder {
     /// time, ± 40 % (k = 2) of what is split; a GPU counts whole as long as nobody else is seen on it.
     ///
     /// CPU times are read by the recorder up to 20 ms after a boundary, so that windows under 200 ms have no share. A read
-    /// costs some ten microseconds and six for each thread, on the recorder's thread. There is none where there is no
+    /// costs some thirty microseconds and five for each thread, on the recorder's thread. There is none where there is no
     /// `/proc`, and on the end of a resumed run.
     pub fn process_share(mut self) -> Self {
         self.process_share = true;

@@ -6,12 +6,17 @@
 
 mod bend;
 mod mean;
+mod span;
+mod times;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::bend::Bends;
 use self::mean::MovingMean;
+pub(crate) use self::span::Reach;
+pub use self::span::{Place, Point, Span};
+use self::times::{REMEMBERED, Times};
 use crate::sensor::{Calibration, Incident, Provenance, Quantity, Reading, Specification};
 use crate::units::{Energy, Power, Timestamp};
 
@@ -56,8 +61,8 @@ pub struct Series {
     mean: Option<MovingMean>,
     /// True while the first edge waits for a period to be seen, to be put where it belongs.
     unplaced: bool,
-    /// True while the load repeats itself as often as the sensor is updated.
-    beating: bool,
+    /// True while the load repeats itself about as often as the sensor is updated.
+    hidden: bool,
 }
 
 /// The moment at which a sensor published a new value.
@@ -74,83 +79,6 @@ struct Edge {
     variance: f64,
     /// The most that sampling can have added to the error of `energy` so far, in joules.
     slack: f64,
-}
-
-/// Ê at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The cumulative energy.
-    pub energy: Energy,
-    /// Its standard uncertainty from update times, quantum and the power's course between two updates, in joules.
-    pub uncertainty: f64,
-    /// No error of these kinds can be larger than this, given the sensor's range of power, in joules.
-    pub bound: f64,
-    /// Where the moment lies.
-    pub place: Place,
-    /// The mean power between the updates around the moment.
-    power: Power,
-    /// What sampling has added up to here: variance in J², and the bound in joules.
-    variance: f64,
-    slack: f64,
-    /// Broken intervals that ended before this moment, and those that ended or were under way.
-    broken: (u64, u64),
-}
-
-impl Point {
-    fn is_covered(&self) -> bool {
-        matches!(self.place, Place::Between | Place::After)
-    }
-}
-
-/// Where a moment lies in a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Between two updates: settled, it will never change.
-    Between,
-    /// Before the first update: what happened before is not known.
-    Before,
-    /// Less than a period after the last update: extrapolated, and provisional until the next one.
-    After,
-    /// Longer after the last update, or after a single one: the sensor is lost, or late, and nothing is added for it.
-    Beyond,
-}
-
-/// What a sensor's readings can stand for: its range of power, and how late they may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reach {
-    least: Power,
-    most: Power,
-    delay: Duration,
-}
-
-impl Reach {
-    pub(crate) fn of(specification: &Specification) -> Self {
-        // The length of an averaging window is known to some 10 %, which matters where the power changes.
-        let delay = specification.delay + specification.averaging / 10;
-        Reach { least: specification.least, most: specification.most, delay }
-    }
-
-    /// The reach of what a calibration makes of the sensor's readings.
-    pub(crate) fn calibrated(specification: &Specification) -> Self {
-        let reach = Reach::of(specification);
-        let Some(calibration) = &specification.calibration else { return reach };
-        let correct = |power: Power| power * calibration.gain + calibration.offset;
-        Reach { least: correct(reach.least), most: correct(reach.most), ..reach }
-    }
-
-    /// How far the true energy can lie off the straight line, `ahead` into an interval of `length` at mean `power`:
-    /// its slope stays within the range of power, and both ends are known.
-    fn bend(&self, power: Power, ahead: f64, length: f64) -> f64 {
-        let rest = (length - ahead).max(0.0);
-        let above = (self.most - power).as_watts().max(0.0);
-        let below = (power - self.least).as_watts().max(0.0);
-        (above * ahead).min(below * rest).max((below * ahead).min(above * rest))
-    }
-
-    /// How far the true power can lie off `power`.
-    fn spread(&self, power: Power) -> f64 {
-        (self.most - power).as_watts().max((power - self.least).as_watts()).max(0.0)
-    }
 }
 
 impl Series {
@@ -181,7 +109,7 @@ impl Series {
             mean: (!specification.averaging.is_zero())
                 .then(|| MovingMean::new(specification.averaging)),
             unplaced: false,
-            beating: false,
+            hidden: false,
         }
     }
 
@@ -223,7 +151,7 @@ impl Series {
         let period = self.update_period();
         let near = reading.before.before(period * 5 / 4).max(newest);
         let from = match self.updates.median() {
-            Some(period) if reading.before.since(newest) > period * 3 / 2 => near,
+            Some(period) if reading.before.since(self.seen.max(newest)) > period * 3 / 2 => near,
             None if self.slower => last.before.max(newest),
             _ => last.before.max(near),
         };
@@ -333,7 +261,7 @@ impl Series {
             true => self.bends.of_a_sample(),
             false => self.bends.of_an_increment(),
         };
-        let variance = variance.filter(|_| !self.beating);
+        let variance = variance.filter(|_| !self.hidden);
         let rectangular = most * most / 3.0;
         (variance.map_or(rectangular, |variance| (variance * unseen).min(rectangular)), most)
     }
@@ -395,7 +323,7 @@ impl Series {
 
     /// True once the time between two updates is known: from eight of them, or because each of many readings was one.
     pub fn is_period_known(&self) -> bool {
-        let (dated, all) = (self.updates.times.len(), self.intervals.times.len());
+        let (dated, all) = (self.updates.count(), self.intervals.count());
         dated >= 8 || dated == 0 && all == REMEMBERED
     }
 
@@ -503,10 +431,10 @@ impl Series {
         Some(Span::new(self.at(start)?, self.at(end)?, end.since(start), reach))
     }
 
-    /// Says whether the load repeats itself as often as the sensor is updated, so that updates cannot tell what it does in
-    /// between; tells whether that is news.
-    pub fn set_beating(&mut self, beating: bool) -> bool {
-        std::mem::replace(&mut self.beating, beating) != beating
+    /// Says whether the load repeats itself about as often as the sensor is updated, so that updates cannot tell what it
+    /// does in between; tells whether that is news.
+    pub fn set_hidden(&mut self, hidden: bool) -> bool {
+        std::mem::replace(&mut self.hidden, hidden) != hidden
     }
 
     /// Forgets edges that no moment from `moment` on needs.
@@ -528,7 +456,7 @@ impl Series {
         let typical = self.period().as_secs_f64();
         // What was learned holds for intervals as they usually are, not for gaps.
         let learned =
-            (length <= 2.0 * typical && !self.beating).then(|| self.bends.at(part)).flatten();
+            (length <= 2.0 * typical && !self.hidden).then(|| self.bends.at(part)).flatten();
         let rectangular = most / 3_f64.sqrt();
         let Some(learned) = learned else { return (rectangular, most) };
         if let Some(mean) = &self.mean {
@@ -578,89 +506,8 @@ fn is_break(incident: Option<Incident>) -> bool {
     matches!(incident, Some(Incident::Reset | Incident::Ambiguous | Incident::Suspend))
 }
 
-/// What a series knows of a window.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
-    /// The energy, by interpolation between updates.
-    pub energy: Energy,
-    /// Its standard uncertainty from the two boundaries and from sampling, in joules; the sensor's gain comes on top.
-    pub uncertainty: f64,
-    /// No error of these kinds can be larger than this, in joules.
-    pub bound: f64,
-    /// False if part of the window is not covered by readings.
-    pub whole: bool,
-    /// True if a boundary is extrapolated and may still change.
-    pub provisional: bool,
-}
-
-impl Span {
-    /// The window of `time` from `start` to `end`, of a sensor that `reach`es so far.
-    pub(crate) fn new(start: Point, end: Point, time: Duration, reach: Reach) -> Self {
-        let energy = end.energy - start.energy;
-        // The true energy is a possible one too: often the tighter limit, for a very short window.
-        let below = (energy - reach.least * time).as_joules();
-        let above = (reach.most * time - energy).as_joules();
-        let farthest = below.abs().max(above.abs());
-        // If every reading is late by the same time, that shows where the power at both ends is not the same.
-        let delay = reach.delay.as_secs_f64();
-        let late = delay * (end.power - start.power).as_watts();
-        let sampling = (end.variance - start.variance).max(0.0);
-        let uncertainty =
-            (start.uncertainty.powi(2) + end.uncertainty.powi(2) + late * late / 3.0 + sampling)
-                .sqrt();
-        let bound = start.bound
-            + end.bound
-            + delay * (reach.most - reach.least).as_watts()
-            + (end.slack - start.slack).max(0.0);
-        Span {
-            energy,
-            uncertainty: uncertainty.min(farthest / 3_f64.sqrt()),
-            bound: bound.min(farthest),
-            whole: start.is_covered() && end.is_covered() && start.broken.0 == end.broken.1,
-            provisional: end.place == Place::After,
-        }
-    }
-}
-
 /// Updates closer together than this are not worth dating by quick readings alone.
 const DATABLE: Duration = Duration::from_millis(10);
-
-/// The last of many times, and their median, which is asked for far more often than it changes.
-#[derive(Clone, Debug, Default)]
-struct Times {
-    times: VecDeque<Duration>,
-    median: Option<Duration>,
-}
-
-/// How many times the median looks back on.
-const REMEMBERED: usize = 31;
-
-impl Times {
-    fn push(&mut self, time: Duration) {
-        if self.times.len() == REMEMBERED {
-            self.times.pop_front();
-        }
-        self.times.push_back(time);
-        self.median = middle(self.times.iter().copied()).filter(|_| self.times.len() >= 3);
-    }
-
-    /// `None` before there are three.
-    fn median(&self) -> Option<Duration> {
-        self.median
-    }
-
-    /// The median distance from the median; `None` before there are eight.
-    fn deviation(&self) -> Option<Duration> {
-        let median = self.median.filter(|_| self.times.len() >= 8)?;
-        middle(self.times.iter().map(|time| time.abs_diff(median)))
-    }
-}
-
-fn middle(times: impl Iterator<Item = Duration>) -> Option<Duration> {
-    let mut sorted: Vec<_> = times.collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
-}
 
 /// After this long without a change a counter is taken to stand still, and a gap in a gauge's samples to hide something.
 pub(crate) fn stall(period: Duration) -> Duration {

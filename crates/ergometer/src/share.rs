@@ -1,10 +1,11 @@
 //! A model of how much of the machine's energy was this process's own. No sensor knows that.
 
+use std::collections::BTreeMap;
+
 use crate::cpu_time::CpuTime;
 use crate::record::{ProcessShare, Record};
 use crate::sensor::{Hardware, Specification};
 use crate::units::Energy;
-use std::collections::BTreeMap;
 
 /// The model in a word, as each line names it.
 const MODEL: &str = "active-by-cpu-time";
@@ -71,4 +72,84 @@ pub(crate) fn of_process(
         fraction,
         model: MODEL.to_owned(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::{Kind, Quality, Share, Status};
+    use crate::sensor::Domain;
+    use crate::units::Timestamp;
+
+    /// An epoch of 100 J in each of these domains, each known to 1 J.
+    fn epoch(sensors: &[Specification]) -> Record {
+        let joule = Energy::from_joules(1.0);
+        let share = Share {
+            energy: Some(joule.scaled(100.0)),
+            uncertainty: Some(joule),
+            quality: Quality::Measured,
+            total: joule.scaled(100.0),
+            in_total: true,
+        };
+        let line = serde_json::json!({
+            "kind": Kind::Epoch, "run_id": "run", "rank": 0, "host": "here", "session": 0, "lane": 0, "id": 1,
+            "t_start_ns": Timestamp::default(), "t_end_ns": Timestamp::default() + Duration::from_secs(1),
+            "duration_s": 1.0, "energy_j": joule, "u_j": joule, "quality": Quality::Measured,
+            "domains": {}, "total_j": joule, "status": Status::Complete,
+        });
+        let domains = sensors.iter().map(|sensor| (sensor.domain.id.clone(), share)).collect();
+        Record { domains, ..serde_json::from_str(&line.to_string()).unwrap() }
+    }
+
+    fn sensor(hardware: Hardware, key: &str) -> Specification {
+        let family = hardware.prefix().to_owned();
+        Specification { family, ..Specification::counter(Domain::new(hardware, key, key), "fake") }
+    }
+
+    fn share(sensors: &[Specification], shared: &[usize]) -> Result<Option<ProcessShare>, String> {
+        let passed = CpuTime::of(400, 600, 100).since(CpuTime::of(0, 0, 0)).unwrap();
+        of_process(&epoch(sensors), sensors, |sensor| shared.contains(&sensor), passed)
+    }
+
+    #[test]
+    fn active_energy_is_split_by_cpu_time() {
+        let sensors = [sensor(Hardware::Cpu, "package-0"), sensor(Hardware::Dram, "package-0")];
+        let share = share(&sensors, &[]).unwrap().unwrap();
+        // 40 % of the time are busy, and a quarter of that is ours: a tenth of each 100 J.
+        assert_eq!((share.energy, share.fraction), (Energy::from_joules(20.0), 0.25));
+        let expected = (2.0 * 0.1 * 0.1 + 4.0 * 4.0_f64).sqrt();
+        assert!((share.uncertainty.as_joules() - expected).abs() < 1e-6, "{share:?}");
+    }
+
+    #[test]
+    fn a_gpu_counts_whole_unless_others_were_seen_on_it() {
+        let gpus = [sensor(Hardware::Gpu, "GPU-a"), sensor(Hardware::Gpu, "GPU-b")];
+        let whole = share(&gpus, &[]).unwrap().unwrap();
+        // Two of one family are uncertain together.
+        let two = Energy::from_joules(2.0);
+        assert_eq!((whole.energy, whole.uncertainty), (Energy::from_joules(200.0), two));
+        assert_eq!(share(&gpus, &[1]).unwrap_err(), "others were seen on gpu:GPU-b");
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_not_shared_out() {
+        let node = sensor(Hardware::Node, "acpi");
+        assert!(share(std::slice::from_ref(&node), &[]).is_err());
+        let module =
+            Specification { includes: vec![Hardware::Cpu], ..sensor(Hardware::Gpu, "GPU-a") };
+        assert!(share(&[module], &[]).is_err());
+        // Beside the sum, neither matters.
+        let beside = Specification { in_total: false, ..node };
+        let both = [beside, sensor(Hardware::Cpu, "package-0")];
+        assert_eq!(share(&both, &[]).unwrap().unwrap().energy, Energy::from_joules(10.0));
+    }
+
+    #[test]
+    fn without_a_busy_processor_there_is_nothing_to_split() {
+        let passed = CpuTime::of(0, 0, 0).since(CpuTime::of(0, 0, 0)).unwrap();
+        let sensors = [sensor(Hardware::Cpu, "package-0")];
+        assert_eq!(of_process(&epoch(&sensors), &sensors, |_| false, passed), Ok(None));
+    }
 }

@@ -40,7 +40,10 @@ pub struct Trial {
     pub slow_call: Option<Duration>,
     /// The counter's power over that of the gauge beside it, where there is one, and the ratio's standard uncertainty.
     pub agreement: Option<(f64, f64)>,
-    /// True if the two differ by more than a tenth: the energy's uncertainty then covers both.
+    /// Why the sensor is not to be trusted, each reason in words; none as a rule. If a counter and the power beside it
+    /// differ by more than a tenth, the energy's uncertainty covers both.
+    pub doubts: Vec<String>,
+    /// True if there is any doubt.
     pub suspect: bool,
 }
 
@@ -48,6 +51,7 @@ impl Trial {
     pub(crate) fn of(channel: &Channel) -> Trial {
         let told = channel.told();
         let (series, calls) = (&told.series, &told.calls);
+        let off = told.agreement.filter(|agreement| agreement::doubt(*agreement).is_some());
         Trial {
             domain: channel.specification.domain.id.clone(),
             complete: told.tried,
@@ -60,8 +64,19 @@ impl Trial {
             call: calls.percentile(0.5),
             slow_call: calls.percentile(0.99),
             agreement: told.agreement,
-            suspect: told.agreement.is_some_and(|agreement| agreement::doubt(agreement).is_some()),
+            doubts: off
+                .map(|(ratio, _)| {
+                    format!("its counter gives {ratio:.2} times the energy of the power beside it")
+                })
+                .into_iter()
+                .collect(),
+            suspect: off.is_some(),
         }
+    }
+
+    pub(crate) fn doubt(&mut self, reason: String) {
+        self.doubts.push(reason);
+        self.suspect = true;
     }
 }
 

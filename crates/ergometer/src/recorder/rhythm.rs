@@ -54,7 +54,17 @@ impl Rhythm {
     }
 }
 
+/// Steps of about a period, from 0.4 to 2.5 of it: seen at updates only, a load of 1.3 periods looks like one of 4.3, which
+/// would hardly bend the energy between two updates, and does bend it.
+const ABOUT: std::ops::RangeInclusive<f64> = 0.4..=2.5;
+
 impl Beat {
+    /// True if what updates show of the load cannot tell what it does between two of them.
+    pub(super) fn hides_from(&self, period: Duration) -> bool {
+        let ratio = self.step.as_secs_f64() / period.as_secs_f64().max(1e-9);
+        ABOUT.contains(&ratio) || self.beats_with(period)
+    }
+
     /// True if steps are near a whole part of `period`: once, twice or three times in it.
     pub(super) fn beats_with(&self, period: Duration) -> bool {
         let ratio = period.as_secs_f64() / self.step.as_secs_f64().max(1e-9);
@@ -83,6 +93,14 @@ mod tests {
         let beat = beat(|n| 50 + n % 2);
         let hundred = Duration::from_millis(100);
         assert!(beat.beats_with(hundred) && !beat.beats_with(hundred * 7 / 5), "{beat:?}");
+    }
+
+    #[test]
+    fn steps_of_about_a_period_hide_from_it_and_short_and_long_ones_do_not() {
+        let beat = beat(|n| 100 + n % 5);
+        let hidden = [50, 130, 240].map(|period| beat.hides_from(Duration::from_millis(period)));
+        let seen = [20, 430, 1_000].map(|period| beat.hides_from(Duration::from_millis(period)));
+        assert_eq!((hidden, seen), ([true; 3], [false; 3]), "{beat:?}");
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Scope {
     /// True if CPU times have been read at `at` or later, or need not be.
     pub(super) fn has_read(&self, at: Timestamp) -> bool {
         self.times.as_ref().is_none_or(|times| {
-            times.procfs.is_none() || times.read.last_key_value().is_some_and(|(last, _)| *last >= at)
+            times.procfs.is_none()
+                || times.read.last_key_value().is_some_and(|(last, _)| *last >= at)
         })
     }
 

@@ -84,15 +84,32 @@ impl Search {
 
 impl Found {
     /// Takes in a source that is less preferred than those before: what they cover already is spare.
+    ///
+    /// A sensor that contains more than all that it overlaps takes their place, since to leave it out would lose the
+    /// rest: a package with processor, GPU and memory stands in for the processor's counter.
     fn prefer(&mut self, other: Found) {
-        // Sensors of one source do not overlap each other.
-        let before = self.sensors.len();
+        let mut sensors: Vec<Box<dyn Sensor>> = Vec::new();
         for sensor in other.sensors {
-            let covered = self.sensors[..before]
-                .iter()
-                .any(|found| overlap(found.specification(), sensor.specification()));
-            if covered { self.spare.push(sensor) } else { self.sensors.push(sensor) }
+            let new = sensor.specification();
+            // Sensors of one source do not overlap each other, unless two of its drivers show the same part.
+            let again = sensors.iter().any(|it| it.specification().domain.id == new.domain.id);
+            let overlapped = |found: &Box<dyn Sensor>| new.overlaps(found.specification());
+            let covers = |kind: &Hardware| {
+                let mut parts = self.sensors.iter().filter(|found| overlapped(found));
+                parts.any(|found| found.specification().contains(*kind))
+            };
+            if again {
+                self.spare.push(sensor);
+            } else if !self.sensors.iter().any(overlapped) {
+                sensors.push(sensor);
+            } else if new.includes.iter().all(covers) {
+                self.spare.push(sensor);
+            } else {
+                self.spare.extend(self.sensors.extract_if(.., |found| overlapped(found)));
+                sensors.push(sensor);
+            }
         }
+        self.sensors.extend(sensors);
         self.spare.extend(other.spare);
         self.absent.extend(other.absent);
     }
@@ -115,18 +132,52 @@ impl Found {
     }
 }
 
-/// True if adding both up would count something twice: a package that another source gives, or gives by its dies; a
-/// superchip's processor within its module; an integrated GPU's processor within its package.
-fn overlap(found: &Specification, other: &Specification) -> bool {
-    let same = found.domain.id == other.domain.id
-        || found
-            .domain
-            .id
-            .strip_prefix(&other.domain.id)
-            .is_some_and(|rest| rest.starts_with("-die-"));
-    let contains = |whole: &Specification, part: &Specification| {
-        whole.includes.contains(&part.domain.hardware)
-    };
-    let both = found.in_total && other.in_total;
-    same || both && (contains(found, other) || contains(other, found))
+impl Specification {
+    /// True if adding up both would count something twice: one part by two sources, or a part and a whole with it.
+    pub fn overlaps(&self, other: &Specification) -> bool {
+        let both = self.in_total && other.in_total;
+        self.domain.id == other.domain.id
+            || both && (self.is_part_of(other) || other.is_part_of(self) || self.is_one_with(other))
+    }
+
+    /// True if the other contains this one: a superchip's module its processor, a Jetson's input its GPU.
+    fn is_part_of(&self, whole: &Specification) -> bool {
+        // A card in a slot is fed by the slot and by cables, not by the module beside it.
+        let is_card = self.domain.hardware == Hardware::Gpu && !self.is_tegra();
+        whole.includes.contains(&self.domain.hardware) && !is_card
+    }
+
+    /// True if two sources that name it differently show the same part.
+    fn is_one_with(&self, other: &Specification) -> bool {
+        match (self.domain.hardware, other.domain.hardware) {
+            (Hardware::Gpu, Hardware::Gpu) => {
+                self.is_tegra() && other.is_rail() || self.is_rail() && other.is_tegra()
+            }
+            (one @ (Hardware::Cpu | Hardware::Dram), another) if one == another => {
+                match (self.package(), other.package()) {
+                    (Some(package), Some(others)) => package == others,
+                    // A zone or a rail of firmware, which may be any of the packages, or all of them.
+                    _ => true,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The package's number, also for one of its dies.
+    fn package(&self) -> Option<&str> {
+        let (_, number) = self.domain.id.split_once(":package-")?;
+        Some(number.split_once("-die-").map_or(number, |(package, _)| package))
+    }
+
+    /// True for the GPU of a Jetson as NVML shows it, which the module's rails feed.
+    fn is_tegra(&self) -> bool {
+        let model = &self.domain.name;
+        self.stack == "nvml"
+            && ["Tegra", "Xavier", "Orin", "Thor"].iter().any(|name| model.contains(name))
+    }
+
+    fn is_rail(&self) -> bool {
+        self.stack == "ina3221"
+    }
 }

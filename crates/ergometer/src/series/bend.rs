@@ -4,7 +4,8 @@
 //! off the line that would have been drawn without it is seen: at twice, and at four times, the distance between
 //! updates. The growth from one to the other tells how to come down to a single distance: not at all for a load that
 //! repeats itself within it, by the square root for one that varies at random, faster for one that drifts.
-//! A load that repeats itself exactly as often as the counter is updated shows nothing of this; the meter warns of it.
+//! A load that repeats itself about as often as the counter is updated shows too little of this, or nothing. Where the
+//! program's steps do so, the worst case is taken instead.
 
 use crate::units::Power;
 
