@@ -21,13 +21,13 @@ mod drivers;
 mod machine;
 
 // Sources, on written trees and stub libraries.
-mod hwmon;
 mod amdgpu;
 mod battery;
+mod gpu;
+mod hwmon;
 mod intel_gpu;
 mod model;
 mod nvml;
-mod gpu;
 mod perf;
 mod rapl;
 

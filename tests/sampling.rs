@@ -296,3 +296,39 @@ fn error_bars_hold_the_truth_with_the_real_sampler_too() {
         assert!(worst < 6.0, "{worst} u at {period} ms");
     }
 }
+
+#[test]
+fn turns_shorter_than_an_update_are_told_apart_over_many() {
+    let lab = Lab::new();
+    // Steps of 10 to 40 ms at 400 W, each followed by an evaluation of 10 to 60 ms at 150 W.
+    let turns: Vec<_> = (0..2_000_u64).map(|n| (10 + n * 7 % 31, 10 + n * 13 % 51)).collect();
+    let mut at = lab.hands.now() + Duration::from_millis(100);
+    let mut course = vec![(Timestamp::default(), Power::from_watts(150.0))];
+    for (step, evaluation) in &turns {
+        course.push((at, Power::from_watts(400.0)));
+        course.push((at + Duration::from_millis(*step), Power::from_watts(150.0)));
+        at = at + Duration::from_millis(step + evaluation);
+    }
+    let meter = lab.meter([gpu(Load::Steps(course))]);
+    let run = meter.run("turns").start().unwrap();
+    let path = run.path().to_owned();
+    lab.pass(100);
+    for (step, evaluation) in turns {
+        let guard = run.step();
+        lab.pass(step);
+        drop(guard);
+        let guard = run.phase("evaluation");
+        lab.pass(evaluation);
+        drop(guard);
+    }
+    run.finish().unwrap();
+    let windows = windows(&path);
+    let end = of(&windows, Kind::End)[0];
+    let power = |name: &str| end.activities.iter().find(|activity| activity.name == name).unwrap();
+    for (name, truth) in [("step", 400.0), ("evaluation", 150.0)] {
+        let activity = power(name);
+        let (error, u) = (activity.power.as_watts() - truth, activity.uncertainty.as_watts());
+        assert!(error.abs() < 3.0 * u && u < 4.0, "{activity:?}");
+    }
+    assert!((power("step").time.as_secs_f64() - 50.0).abs() < 1.0, "{:?}", end.activities);
+}

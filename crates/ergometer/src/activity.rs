@@ -67,7 +67,9 @@ impl Fit {
         // With columns of length one, the condition number does not depend on how long each kind lasts.
         let scaled: Vec<Vec<f64>> = (0..kinds)
             .map(|row| {
-                (0..kinds).map(|column| self.gram[row][column] / scale[row] / scale[column]).collect()
+                (0..kinds)
+                    .map(|column| self.gram[row][column] / scale[row] / scale[column])
+                    .collect()
             })
             .collect();
         let inverse = inverse(&scaled)?;
@@ -77,11 +79,13 @@ impl Fit {
             return None;
         }
         let power = |row: usize| -> f64 {
-            let sum = (0..kinds).map(|column| inverse[row][column] * self.moments[column] / scale[column]);
+            let sum = (0..kinds)
+                .map(|column| inverse[row][column] * self.moments[column] / scale[column]);
             sum.sum::<f64>() / scale[row]
         };
         let powers: Vec<f64> = (0..kinds).map(power).collect();
-        let explained: f64 = powers.iter().zip(&self.moments).map(|(power, moment)| power * moment).sum();
+        let explained: f64 =
+            powers.iter().zip(&self.moments).map(|(power, moment)| power * moment).sum();
         let variance = (self.squares - explained).max(0.0) / (self.intervals - count);
         let fitted = powers.iter().enumerate().map(|(kind, power)| Fitted {
             power: Power::from_watts(*power),

@@ -156,7 +156,7 @@ impl Told {
         }
     }
 
-    fn note(&mut self, at: Timestamp, event: &'static str, detail: Option<String>) {
+    pub(crate) fn note(&mut self, at: Timestamp, event: &'static str, detail: Option<String>) {
         if self.happenings.len() == HAPPENINGS {
             self.happenings.pop_front();
             self.forgotten += 1;

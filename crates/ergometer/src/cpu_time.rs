@@ -66,7 +66,7 @@ fn part(part: u64, whole: u64) -> Option<f64> {
 
 /// Busy and idle time from the text of `/proc/stat`: user, nice, system, irq and softirq, and idle and iowait. Guests are
 /// part of user already, and stolen time is another machine's.
-fn machine(stat: &str) -> Option<(u64, u64)> {
+pub(crate) fn machine(stat: &str) -> Option<(u64, u64)> {
     let fields = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let times: Vec<u64> = fields.split_whitespace().map_while(|field| field.parse().ok()).collect();
     let [user, nice, system, idle, waiting, interrupts, deferred, ..] = times[..] else {

@@ -47,6 +47,7 @@ pub mod sensor;
 pub mod series;
 pub mod units;
 
+mod activity;
 mod agreement;
 mod attribution;
 mod baseline;

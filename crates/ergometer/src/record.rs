@@ -208,6 +208,9 @@ pub struct Record {
     /// How much of the energy was this process's own, where it was asked for: a model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub process: Option<ProcessShare>,
+    /// The mean power of what the program did in turns, end only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub activities: Vec<Activity>,
     /// What measuring cost, end only.
     #[serde(rename = "meter", skip_serializing_if = "Option::is_none", default)]
     pub cost: Option<Cost>,
@@ -226,6 +229,25 @@ pub struct ProcessShare {
     pub fraction: f64,
     /// The model, in a word; the manifest has it in full.
     pub model: String,
+}
+
+/// The mean power of something that the program did in turns: its steps, a phase, or the rest.
+///
+/// By least squares over the intervals between updates, so that turns are told apart that are shorter than these. Only
+/// there if the turns vary enough to be told apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activity {
+    /// `step`, the phase's name, or `other`.
+    pub name: String,
+    /// How long, over the run.
+    #[serde(rename = "time_s", with = "crate::sensor::seconds")]
+    pub time: Duration,
+    /// The mean power, of the measured sensors in the total.
+    #[serde(rename = "power_w")]
+    pub power: Power,
+    /// Its standard uncertainty from the fit; the sensors' gain comes on top, and is the same for all activities.
+    #[serde(rename = "u_w")]
+    pub uncertainty: Power,
 }
 
 /// What measuring cost over a run: of this process, in the threads that belong to the meter.

@@ -130,6 +130,8 @@ struct Sampled {
     agreement: Agreement,
     /// When the power beside the counter was last asked for.
     compared: Timestamp,
+    /// When it was last asked who else uses the hardware, since runs are in progress, and the answer.
+    asked: Option<(Timestamp, Option<String>)>,
 }
 
 /// A machine that was asleep for less went on as if it had not been.
@@ -138,6 +140,9 @@ const NAP: Duration = Duration::from_millis(50);
 /// How often the power beside a counter is asked for: in a trial, and later.
 const COMPARE_IN_TRIAL: Duration = Duration::from_millis(20);
 const COMPARE: Duration = Duration::from_secs(5);
+
+/// How often a driver is asked who else uses its hardware: a list of processes takes it milliseconds.
+const ASK: Duration = Duration::from_secs(60);
 
 /// A stack that takes more of a processor than this is read less often.
 const SHARE: f64 = 0.005;
@@ -199,6 +204,7 @@ impl Sampled {
             slept: false,
             agreement: Agreement::default(),
             compared: Timestamp::default(),
+            asked: None,
         }
     }
 
@@ -222,6 +228,11 @@ impl Sampled {
         if after.since(self.compared) >= pause && (trying || !idle) {
             self.compare(after);
         }
+        if idle {
+            self.asked = None;
+        } else {
+            self.ask_who_shares(after);
+        }
         let mut told = self.channel.told();
         let read = pace::Read { at: after, took, updated };
         let next = self.pace.next(read, &told.series, idle);
@@ -232,6 +243,20 @@ impl Sampled {
             self.judge(after, true);
         }
         next
+    }
+
+    /// Asks who else uses the hardware when a run begins, and each minute; notes an answer that is news.
+    fn ask_who_shares(&mut self, now: Timestamp) {
+        let before = match &mut self.asked {
+            Some((asked, _)) if now.since(*asked) < ASK => return,
+            Some((_, answer)) => answer.take(),
+            None => None,
+        };
+        let answer = self.sensor.sharing();
+        if answer.is_some() && answer != before {
+            self.channel.told().note(now, "contention", answer.clone());
+        }
+        self.asked = Some((now, answer));
     }
 
     fn compare(&mut self, now: Timestamp) {

@@ -431,6 +431,25 @@ impl Series {
         Some(Span::new(self.at(start)?, self.at(end)?, end.since(start), reach))
     }
 
+    /// The intervals between updates from `after` to `until`, with the energy of each; `None` for one within which something
+    /// happened that the readings do not tell.
+    pub(crate) fn increments(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Vec<(Timestamp, Timestamp, Option<Energy>)> {
+        let first = self.edges.partition_point(|edge| edge.at < after);
+        let edges = self.edges.range(first..).take_while(|edge| edge.at <= until);
+        edges
+            .clone()
+            .zip(edges.skip(1))
+            .map(|(from, to)| {
+                let energy = (from.broken == to.broken).then_some(to.energy - from.energy);
+                (from.at, to.at, energy)
+            })
+            .collect()
+    }
+
     /// Says whether the load repeats itself about as often as the sensor is updated, so that updates cannot tell what it
     /// does in between; tells whether that is news.
     pub fn set_hidden(&mut self, hidden: bool) -> bool {

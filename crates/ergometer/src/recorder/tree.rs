@@ -111,6 +111,9 @@ impl Branch {
         mark: Mark,
         boundary: Option<Boundary>,
     ) {
+        if let Some(boundary) = &boundary {
+            recording.activities.did(self.activity(), self.lane, boundary.at);
+        }
         match (mark.what, boundary) {
             (What::Open { id, opens }, Some(at)) => self.open(recording, id, opens, at),
             (What::Close { id, status, waited }, Some(at)) => {
@@ -155,6 +158,15 @@ impl Branch {
             },
             (What::Cancel { id }, _) => self.cancel(id),
             (What::Passed { .. }, _) | (_, None) => {}
+        }
+    }
+
+    /// What the program is doing, as far as its windows tell.
+    fn activity(&self) -> &str {
+        match self.open.last() {
+            Some(Open { phase: Some(phase), .. }) => phase,
+            Some(Open { kind: Kind::Step, .. }) => "step",
+            _ => "other",
         }
     }
 

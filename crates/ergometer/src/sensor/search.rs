@@ -93,19 +93,19 @@ impl Found {
             let new = sensor.specification();
             // Sensors of one source do not overlap each other, unless two of its drivers show the same part.
             let again = sensors.iter().any(|it| it.specification().domain.id == new.domain.id);
-            let overlapped = |found: &Box<dyn Sensor>| new.overlaps(found.specification());
-            let covers = |kind: &Hardware| {
-                let mut parts = self.sensors.iter().filter(|found| overlapped(found));
-                parts.any(|found| found.specification().contains(*kind))
-            };
+            let overlapped = |found: &Specification| new.overlaps(found);
+            let found = || self.sensors.iter().map(|found| found.specification());
+            let covers =
+                |kind: &Hardware| found().any(|found| overlapped(found) && found.contains(*kind));
             if again {
                 self.spare.push(sensor);
-            } else if !self.sensors.iter().any(overlapped) {
+            } else if !found().any(overlapped) {
                 sensors.push(sensor);
             } else if new.includes.iter().all(covers) {
                 self.spare.push(sensor);
             } else {
-                self.spare.extend(self.sensors.extract_if(.., |found| overlapped(found)));
+                let parts = self.sensors.extract_if(.., |found| overlapped(found.specification()));
+                self.spare.extend(parts);
                 sensors.push(sensor);
             }
         }

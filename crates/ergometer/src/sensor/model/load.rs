@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cpu_time;
 use crate::error::{Error, Result};
 
 /// The share of CPU time that was spent working, from integrals of CPU time and not from samples.
@@ -82,18 +83,8 @@ impl Ticks {
             .ok_or_else(|| Error::invalid(format!("`{}` has no usable `cpu` line", path.display())))
     }
 
-    /// Takes user, nice, system, irq and softirq as busy, and idle and iowait as idle. Guests are part of user already,
-    /// and stolen time is another machine's.
     fn parse(stat: &str) -> Option<Self> {
-        let mut fields = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("cpu "))?
-            .split_whitespace()
-            .map(str::parse);
-        let mut next = || fields.next()?.ok();
-        let (user, nice, system, idle): (u64, u64, u64, u64) = (next()?, next()?, next()?, next()?);
-        let (waiting, interrupts, deferred): (u64, u64, u64) = (next()?, next()?, next()?);
-        Some(Ticks { busy: user + nice + system + interrupts + deferred, idle: idle + waiting })
+        cpu_time::machine(stat).map(|(busy, idle)| Ticks { busy, idle })
     }
 
     /// What passed since `earlier`; `None` if a count went back, as idle time does when processors come and go.

@@ -10,6 +10,7 @@ use super::failure::{explain, is_gone};
 use super::method::{Limit, Method};
 use super::raw::{self, Scope};
 use super::register::Register;
+use super::sharing::Processes;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
@@ -220,6 +221,22 @@ impl Sensor for Gpu {
                 Err(Error::lost(format!("{}: a power of {power}, which is absurd", self.name())))
             }
             gauge => Ok(Reading::new(before, gauge, after)),
+        }
+    }
+
+    fn sharing(&mut self) -> Option<String> {
+        if self.lost.is_some() {
+            return None;
+        }
+        let device = self.nvml.device_by_uuid(self.uuid.as_str()).ok()?;
+        match Processes::of(device).others() {
+            Ok(Some(1)) => {
+                Some("another process computes on this GPU; the energy is that of both".to_owned())
+            }
+            Ok(Some(others)) if others > 1 => Some(format!(
+                "{others} other processes compute on this GPU; the energy is that of all"
+            )),
+            _ => None,
         }
     }
 

@@ -34,7 +34,12 @@ impl Processes {
     /// If there is no NVML, or it shows no such GPU.
     pub fn open(library: Option<&Path>, uuid: &str) -> Result<Processes> {
         let device = load(library)?.device_by_uuid(uuid).map_err(|error| explain(uuid, error))?;
-        Ok(Processes { device: physical(device)?, own: Own::of_process(), seen: 0 })
+        Ok(Processes::of(physical(device)?))
+    }
+
+    /// The processes of a GPU that is open.
+    pub(super) fn of(device: Device<'static>) -> Processes {
+        Processes { device, own: Own::of_process(), seen: 0 }
     }
 
     /// How many other processes compute on the GPU; `None` where it cannot be known.
