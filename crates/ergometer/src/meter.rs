@@ -16,7 +16,7 @@ use crate::record::Framework;
 use crate::run::RunBuilder;
 use crate::sampler::Samplers;
 use crate::sensor::rapl::plausibility;
-use crate::sensor::{Absence, Calibration, Found, Search, Selection, Sensor, Specification};
+use crate::sensor::{Absence, Calibration, Found, Provenance, Search, Selection, Sensor, Specification};
 use crate::trial::Trial;
 use crate::units::Power;
 
@@ -129,7 +129,9 @@ impl Meter {
             }
         }
         let mut trials: Vec<_> = self.0.channels.iter().map(|channel| Trial::of(channel)).collect();
-        let powers = self.0.channels.iter().zip(&trials);
+        // A model fits whatever it was made to fit.
+        let measured = |channel: &Channel| channel.specification.provenance != Provenance::Model;
+        let powers = self.0.channels.iter().zip(&trials).filter(|(channel, _)| measured(channel));
         let powers: Vec<_> = powers
             .filter_map(|(channel, trial)| {
                 Some((channel.specification.domain.clone(), trial.power?))

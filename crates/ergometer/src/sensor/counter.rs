@@ -7,6 +7,7 @@ use crate::units::{Energy, Power, Timestamp};
 
 /// Turns a raw counter that wraps and resets into one that never decreases.
 ///
+/// A value far above the one before, beyond all that the hardware can have drawn, is a reset.
 /// A value below the one before is a wrap only if the counter has a modulus and the energy that this would mean fits the
 /// time that passed at the highest plausible power; otherwise it is a reset (RAPL wraps after 65 to 262 kJ;
 /// NVML's counter starts over with the driver).
@@ -39,7 +40,11 @@ impl Monotone {
         self.last = Some((at, raw, if raw == last { since } else { then }));
         // A tenth above the plausible power, and one quantum: rounding is no reset.
         let ceiling = self.most * 1.1 * at.since(since) + self.quantum;
+        // A register that fell to 0 and came back is no energy; some drivers count its fall as a turn. Generous, since what
+        // is plausible is known roughly, and an update may have been held back.
+        let leap = self.most * 3.0 * (at.since(since) + FIRST) + self.quantum;
         let (gained, incident) = match self.modulus {
+            _ if raw - last > leap => (Energy::ZERO, Some(Incident::Reset)),
             _ if raw >= last => (raw - last, None),
             Some(modulus) if (raw - last).modulo(modulus) <= ceiling => {
                 ((raw - last).modulo(modulus), Some(Incident::Wrap))
@@ -95,6 +100,20 @@ mod tests {
             counter.accept(Energy::from_joules(110.0), at(2)),
             (Energy::from_joules(100.0), None)
         );
+    }
+
+    #[test]
+    fn a_leap_is_no_energy() {
+        let mut counter = counter();
+        counter.accept(Energy::from_joules(900.0), at(0));
+        assert_eq!(counter.accept(Energy::ZERO, at(1)).1, Some(Incident::Wrap));
+        let mut counter = Monotone::new(None, Power::from_watts(200.0), Energy::ZERO);
+        let values = [200_000.0, 0.0, 200_000.0, 200_100.0].map(Energy::from_joules);
+        let seen: Vec<_> =
+            values.iter().zip(0..).map(|(value, n)| counter.accept(*value, at(n))).collect();
+        assert_eq!(seen[1], (Energy::ZERO, Some(Incident::Reset)));
+        assert_eq!(seen[2], (Energy::ZERO, Some(Incident::Reset)));
+        assert_eq!(seen[3], (Energy::from_joules(100.0), None));
     }
 
     #[test]

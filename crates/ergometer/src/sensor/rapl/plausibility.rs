@@ -5,6 +5,9 @@
 use crate::sensor::{Domain, Hardware};
 use crate::units::Power;
 
+/// Below this, in watts, a package is idle, and its memory may well draw more than half of it.
+const BUSY: f64 = 50.0;
+
 /// The domains whose mean power over the same time, at least a second under load, does not fit the others', with the
 /// reason in words.
 ///
@@ -17,7 +20,9 @@ pub fn suspects(powers: &[(Domain, Power)]) -> Vec<(&Domain, String)> {
         let key = memory.id.trim_start_matches(Hardware::Dram.prefix());
         let package = of(Hardware::Cpu)
             .find(|(cpu, _)| cpu.id.trim_start_matches(Hardware::Cpu.prefix()) == key);
-        if let Some((cpu, beside)) = package.filter(|(_, beside)| *power > *beside * 0.5) {
+        let busy = Power::from_watts(BUSY);
+        let odd = package.filter(|(_, beside)| *beside >= busy && *power > *beside * 0.5);
+        if let Some((cpu, beside)) = odd {
             let reason = format!("{power} is more than half of the {beside} of {}", cpu.id);
             suspects.push((memory, reason));
         }

@@ -78,7 +78,8 @@ impl Tally {
         let time = after.since(last.since) + UPDATE;
         let ceiling = self.counts(self.most * 1.1 * time + self.quantum);
         let (gained, incident) = match self.turn {
-            _ if difference > ceiling => (0, Some(Incident::Reset)),
+            // Generous: what is plausible is known roughly, and energy that was counted must not be thrown away.
+            _ if difference > ceiling.saturating_mul(3) => (0, Some(Incident::Reset)),
             _ if difference >= 0 => (difference, None),
             None => (0, Some(Incident::Ambiguous)),
             Some(turn) if difference.rem_euclid(turn) <= ceiling => {
