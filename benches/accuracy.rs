@@ -37,7 +37,7 @@ fn counter(period: Duration) -> Fake {
         .power_between(Power::from_watts(60.0), Power::from_watts(700.0))
 }
 
-/// SplitMix64, from 0 to 1.
+/// `SplitMix64`, from 0 to 1.
 struct Draw(u64);
 
 impl Draw {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ergometer::sensor::fake::{Fake, Load};
-use ergometer::sensor::{Domain, Hardware, Selection, Sensor, model, nvml, rapl};
+use ergometer::sensor::{Domain, Hardware, Sensor, model, nvml, rapl};
 use ergometer::{Clock, Lane, Meter, Power, Run};
 
 fn main() {
@@ -149,7 +149,7 @@ mod read {
 
     fn open(source: &str) -> Option<Box<dyn Sensor>> {
         match source {
-            "nvml" => nvml::open(None, &Selection::All).sensors.pop(),
+            "nvml" => nvml::open(None, &ergometer::sensor::Selection::All).sensors.pop(),
             "rapl" => rapl::open(Path::new("/sys")).sensors.pop(),
             "rapl in a file" => rapl::open(&powercap()?).sensors.pop(),
             "cpu model" => model::cpu(Path::new("/proc"), Path::new("/sys"), None).ok(),

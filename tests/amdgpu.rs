@@ -13,14 +13,14 @@ use ergometer::units::{Energy, Power};
 
 use crate::rapl::Tree;
 
-const MI250X: u32 = 0x7408;
+pub(crate) const MI250X: u32 = 0x7408;
 const MI210: u32 = 0x740f;
-const MI300A: u32 = 0x74a0;
+pub(crate) const MI300A: u32 = 0x74a0;
 const MI300X: u32 = 0x74a1;
-const NAVI_21: u32 = 0x73bf;
+pub(crate) const NAVI_21: u32 = 0x73bf;
 
 /// A block of metrics: its revision 1.x, and the energy's counts and the power's watts at their places.
-fn block(content: u8, energy: u64, power: u16) -> Vec<u8> {
+pub(crate) fn block(content: u8, energy: u64, power: u16) -> Vec<u8> {
     let (size, energy_at, power_at) = match content {
         1 => (96, 24, 22),
         2 => (104, 24, 22),
@@ -39,11 +39,11 @@ fn block(content: u8, energy: u64, power: u16) -> Vec<u8> {
 }
 
 /// This many joules in the counter's counts of 2⁻¹⁶ J.
-fn joules(joules: u64) -> u64 {
+pub(crate) fn joules(joules: u64) -> u64 {
     joules << 16
 }
 
-trait Cards {
+pub(crate) trait Cards {
     fn card(&self, number: u32, address: &str, model: u32);
     fn metrics(&self, number: u32, bytes: &[u8]);
     fn hwmon(&self, number: u32, file: &str, value: u64);
@@ -101,7 +101,7 @@ fn power(sensor: &mut dyn Sensor, clock: &FakeClock) -> Power {
 }
 
 /// Two MI250X, each of two dies; the second ones show zeros, as the driver makes them.
-fn two_boards() -> Tree {
+pub(crate) fn two_boards() -> Tree {
     let tree = Tree::new();
     let dies = ["0000:c1:00.0", "0000:c6:00.0", "0000:c9:00.0", "0000:ce:00.0"];
     for (number, address) in (1_u32..).zip(dies) {

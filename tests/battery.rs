@@ -17,7 +17,7 @@ fn supply(tree: &Tree, name: &str, files: &[(&str, &str)]) {
 }
 
 /// A laptop with one battery, a mouse, and a socket for a power supply.
-fn laptop(status: &str) -> Tree {
+pub(crate) fn laptop(status: &str) -> Tree {
     let tree = Tree::new();
     let mains = if status == "Discharging" { "0" } else { "1" };
     supply(&tree, "AC", &[("type", "Mains"), ("online", mains)]);

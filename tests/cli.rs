@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ergometer::{Meter, RunLog};
+use ergometer::RunLog;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -66,100 +66,6 @@ impl Bare {
         ];
         ergometer(&[command, options.as_flattened(), rest].concat())
     }
-}
-
-#[test]
-fn doctor_names_what_is_missing_with_cause_and_cure() {
-    let answer = Bare::new().call(&["doctor"], &[]);
-    assert_eq!((answer.status, answer.err.as_str()), (0, ""));
-    let text = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in [
-        "found cpu:model · AMD EPYC",
-        "found dram:model · 64 GB of memory",
-        "missing nvml · absent NVML: there is no library",
-        "cure: correct the path",
-        "missing rapl · absent no RAPL:",
-        "cure: in a container, mount the host's /sys",
-    ] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
-    assert!(
-        answer.out.lines().all(|line| line.chars().count() <= 96 || !line.trim().contains(' ')),
-        "{}",
-        answer.out
-    );
-    let last = answer.out.lines().last().unwrap();
-    assert_eq!(
-        last,
-        "verdict  every energy measured here will be an estimate, ± 70 to 80 % (k = 2)"
-    );
-}
-
-#[test]
-fn doctor_gives_the_same_as_json() {
-    let answer = json(&Bare::new().call(&["doctor"], &["--json"]).out);
-    assert_eq!(answer["version"], 1);
-    let sensors: Vec<_> = answer["sensors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| (&it["domain"]["id"], &it["gain"], &it["used"]))
-        .collect();
-    assert_eq!(
-        format!("{sensors:?}"),
-        r#"[(String("cpu:model"), Number(0.35), Bool(true)), (String("dram:model"), Number(0.4), Bool(true))]"#
-    );
-    for (lack, source) in answer["absent"].as_array().unwrap().iter().zip(["nvml", "rapl"]) {
-        assert_eq!(
-            (lack["source"].as_str(), lack["kind"].as_str()),
-            (Some(source), Some("absent"))
-        );
-        assert!(lack["reason"].is_string() && lack["cure"].is_string(), "{lack}");
-    }
-}
-
-#[test]
-fn doctor_tells_what_a_meter_would_use() {
-    let bare = Bare::new();
-    for (zone, name) in
-        [("intel-rapl:0", "package-0"), ("intel-rapl:1", "package-1"), ("intel-rapl:2", "psys")]
-    {
-        bare.tree.zone(zone, name, 5_000_000);
-    }
-    let answer = json(&bare.call(&["doctor"], &["--json"]).out);
-    let sensors = answer["sensors"].as_array().unwrap().iter();
-    let used: Vec<_> = sensors
-        .filter(|it| it["used"] == true)
-        .map(|it| it["domain"]["id"].as_str().unwrap())
-        .collect();
-    let builder = Meter::builder().sysfs(bare.tree.root()).procfs(bare.procfs.path());
-    let meter = builder.nvml_library(bare.nvml_library()).build().unwrap();
-    assert_eq!(used, meter.sensors().map(|sensor| sensor.domain.id.as_str()).collect::<Vec<_>>());
-    assert_eq!(used, ["cpu:package-0", "cpu:package-1", "node:psys", "dram:model"]);
-    assert_eq!(
-        answer["verdict"],
-        "a run here measures 2 × CPU (± 12 %) and estimates memory (± 80 %), k = 2; a sum of both is called estimated"
-    );
-}
-
-#[test]
-fn doctor_fails_where_nothing_can_be_measured() {
-    let answer = ergometer(&[
-        "doctor",
-        "--sysfs",
-        "/nowhere",
-        "--procfs",
-        "/nowhere",
-        "--nvml-library",
-        "/nowhere",
-    ]);
-    assert_eq!(answer.status, 1);
-    assert!(
-        answer.out.contains("cure: say where procfs is: `.procfs(…)`, `doctor --procfs DIR`"),
-        "{}",
-        answer.out
-    );
-    assert!(answer.out.ends_with("verdict  nothing can be measured here\n"), "{}", answer.out);
 }
 
 /// One run at a time: each passes on the signals that come to this process.

@@ -5,6 +5,13 @@
 //! the time, wrap, stall, or fail now and then. Each is read as the sampler reads, over a load drawn at random, and
 //! judged in windows drawn at random from 0.05 to 500 periods. Everything is drawn from a fixed seed.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "draws are small, and the table is what `--nocapture` is asked for"
+)]
+
 use std::time::Duration;
 
 use ergometer::sensor::fake::{Fake, Load};
@@ -12,7 +19,7 @@ use ergometer::sensor::{Domain, Hardware, Sensor};
 use ergometer::series::Series;
 use ergometer::{Energy, FakeClock, Power, Timestamp};
 
-/// SplitMix64: the same draws in every run.
+/// `SplitMix64`: the same draws in every run.
 pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {

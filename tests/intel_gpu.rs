@@ -11,7 +11,13 @@ use ergometer::units::{Energy, Power};
 use crate::rapl::Tree;
 
 /// A directory of sensors of a card, with the counters' numbers, labels and values.
-fn hwmon(tree: &Tree, number: u32, driver: &str, address: &str, counters: &[(u32, &str, u64)]) {
+pub(crate) fn hwmon(
+    tree: &Tree,
+    number: u32,
+    driver: &str,
+    address: &str,
+    counters: &[(u32, &str, u64)],
+) {
     let hwmon = format!("class/hwmon/hwmon{number}");
     tree.file(&format!("{hwmon}/name"), &format!("{driver}\n"));
     tree.file(

@@ -15,10 +15,12 @@ mod tidy;
 // What is made of logs, and the command.
 mod cli;
 mod comparison;
+mod doctor;
 
 // Whole machines.
 mod drivers;
 mod machine;
+mod machines;
 
 // Sources, on written trees and stub libraries.
 mod amdgpu;

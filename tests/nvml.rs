@@ -373,7 +373,7 @@ fn an_old_library_is_used_as_far_as_it_goes() {
 }
 
 /// A GPU on a superchip whose driver gives its module only.
-fn on_module(uuid: &str, module: usize) -> Gpu {
+pub(crate) fn on_module(uuid: &str, module: usize) -> Gpu {
     Gpu {
         uuid: uuid.to_owned(),
         name: "NVIDIA GB200".to_owned(),

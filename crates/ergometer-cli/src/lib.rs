@@ -13,6 +13,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ergometer::sensor::Selection;
+use ergometer::{Meter, MeterBuilder};
 
 /// Measures the energy that programs use, above all those that train models.
 #[derive(Debug, Parser)]
@@ -24,6 +26,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "Examples:
   ergometer doctor                        what can be measured here, and how well
+  ergometer doctor --self-test            the same, and whether it holds
   ergometer run -- python train.py        measure any program
   ergometer report runs                   every run in a directory
   ergometer compare runs --json           models against each other, for a program to read";
@@ -37,7 +40,7 @@ enum Command {
 }
 
 /// Where the machine's sensors are looked for.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Sources {
     /// Where sysfs is: in a container, the mount of the host's.
     #[arg(long, value_name = "DIR", default_value = "/sys")]
@@ -45,9 +48,34 @@ struct Sources {
     /// Where procfs is.
     #[arg(long, value_name = "DIR", default_value = "/proc")]
     procfs: PathBuf,
+    /// Where device files are.
+    #[arg(long, value_name = "DIR", default_value = "/dev")]
+    devices: PathBuf,
     /// NVIDIA's management library, if it is not where the system looks for it.
     #[arg(long, value_name = "FILE")]
     nvml_library: Option<PathBuf>,
+    /// All GPUs, also those that `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES` and the like hide.
+    #[arg(long)]
+    all_gpus: bool,
+}
+
+impl Sources {
+    fn gpus(&self) -> Selection {
+        if self.all_gpus { Selection::All } else { Selection::Visible }
+    }
+
+    /// A meter of what is found there.
+    fn meter(&self) -> MeterBuilder {
+        let meter = Meter::builder()
+            .sysfs(&self.sysfs)
+            .procfs(&self.procfs)
+            .devices(&self.devices)
+            .gpus(self.gpus());
+        match &self.nvml_library {
+            Some(library) => meter.nvml_library(library),
+            None => meter,
+        }
+    }
 }
 
 /// The exit status of a command that could not do what it should.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
 use clap::Args;
-use ergometer::{Error, Meter, Run};
+use ergometer::{Error, Run};
 
 use crate::{Sources, complain};
 
@@ -75,14 +75,7 @@ impl Measure {
             Error::file("create", &self.out, cause)
                 .cure("give a directory that can be written: `--out DIR`")
         })?;
-        let mut meter = Meter::builder()
-            .sysfs(&self.sources.sysfs)
-            .procfs(&self.sources.procfs)
-            .log_directory(&self.out);
-        if let Some(library) = &self.sources.nvml_library {
-            meter = meter.nvml_library(library);
-        }
-        let meter = meter.build()?;
+        let meter = self.sources.meter().log_directory(&self.out).build()?;
         let waiter = Waiter::new().map_err(|cause| {
             Error::unsupported(format!("cannot watch for signals: {cause}")).caused_by(cause)
         })?;

@@ -2,7 +2,7 @@
 //!
 //! Training steps and evaluations that alternate each 30 ms cannot be told apart in any one interval between two updates of
 //! a 100 ms counter. But each interval holds a known time of each, and over many intervals the energies decide what the
-//! powers must be: ΔC_k = Σ_i P_i · t_ik, by least squares. What the lines do not explain is the uncertainty (Type A).
+//! powers must be, by least squares: ΔC = Σ P·t in each interval. What the lines do not explain is the uncertainty (Type A).
 
 use std::time::Duration;
 

@@ -11,6 +11,8 @@ use crate::units::{Energy, Power, Timestamp};
 pub(crate) struct Agreement {
     begun: Option<(Timestamp, Energy)>,
     count: f64,
+    /// Readings that were not the one before: a value that stays has not been updated, or the power is steady.
+    changes: f64,
     mean: f64,
     squares: f64,
     last: Option<Power>,
@@ -28,10 +30,7 @@ const TOLERANCE: f64 = 0.1;
 impl Agreement {
     /// Takes in the power read at `at`, when the counter's Ê was `energy`.
     pub(crate) fn add(&mut self, power: Power, at: Timestamp, energy: Energy) {
-        // A value that has not changed was not updated; it tells nothing new.
-        if self.last.replace(power) == Some(power) {
-            return;
-        }
+        self.changes += if self.last.replace(power) == Some(power) { 0.0 } else { 1.0 };
         self.begun.get_or_insert((at, energy));
         self.count += 1.0;
         let off = power.as_watts() - self.mean;
@@ -45,10 +44,11 @@ impl Agreement {
         if self.count < if now { SOME } else { ENOUGH } {
             return None;
         }
-        let Agreement { begun, count, mean, squares, .. } = std::mem::take(self);
+        let Agreement { begun, count, changes, mean, squares, .. } = std::mem::take(self);
         let (since, start) = begun?;
         let counter = (energy - start).over(at.since(since))?.as_watts();
-        let error = (squares / (count - 1.0) / count).sqrt();
+        // Readings of one update are one reading, as far as the scatter goes.
+        let error = (squares / (count - 1.0) / changes).sqrt();
         (mean > 0.0).then(|| (counter / mean, error / mean))
     }
 }
@@ -88,12 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_stays_is_one_reading() {
-        let mut agreement = Agreement::default();
-        for n in 0..1_000 {
-            let at = Timestamp::from_nanos(n);
-            agreement.add(Power::from_watts(100.0), at, Energy::ZERO);
-        }
-        assert_eq!(agreement.judge(Timestamp::from_nanos(1_000), Energy::ZERO, true), None);
+    fn a_steady_power_can_be_judged() {
+        let ratio = compared(187.0, |_| 327.0);
+        assert!(doubt(ratio).is_some() && ratio.1 == 0.0, "{ratio:?}");
+        assert_eq!(doubt(compared(327.0, |_| 327.0)), None);
     }
 }

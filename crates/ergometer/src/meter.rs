@@ -16,7 +16,9 @@ use crate::record::Framework;
 use crate::run::RunBuilder;
 use crate::sampler::Samplers;
 use crate::sensor::rapl::plausibility;
-use crate::sensor::{Absence, Calibration, Found, Provenance, Search, Selection, Sensor, Specification};
+use crate::sensor::{
+    Absence, Calibration, Found, Provenance, Search, Selection, Sensor, Specification,
+};
 use crate::trial::Trial;
 use crate::units::Power;
 
@@ -114,20 +116,28 @@ impl Meter {
         &self.0.absent
     }
 
-    /// What is known of each sensor by trying it, having waited up to `patience` for the first second of trial to end.
+    /// What is known of each sensor by trying it.
     ///
-    /// The trial begins with the meter, on its own threads; nothing has to ask for it.
+    /// The trial begins with the meter, on its own threads, and takes about a second; nothing has to ask for it. Who asks
+    /// here waits for its end, and then, up to `patience` in all, until the time between updates is known of every sensor,
+    /// which are read at their full rate meanwhile.
     pub fn trials(&self, patience: Duration) -> Vec<Trial> {
         let (clock, deadline) = (&self.0.clock, self.0.clock.now() + patience);
         let alarm = clock.alarm();
-        while clock.now() < deadline && !self.0.channels.iter().all(|channel| channel.told().tried)
-        {
+        let known = |channel: &Channel| {
+            let told = channel.told();
+            let model = channel.specification.provenance == Provenance::Model;
+            told.tried && told.calls.good > 0 && (model || told.series.is_period_known())
+        };
+        self.0.samplers.wake();
+        while clock.now() < deadline && !self.0.channels.iter().all(|channel| known(channel)) {
             let pause = Duration::from_millis(10);
             match clock.fake() {
                 Some(hands) => hands.advance(pause),
                 None => clock.rest(&alarm, clock.now() + pause),
             }
         }
+        self.0.samplers.rest();
         let mut trials: Vec<_> = self.0.channels.iter().map(|channel| Trial::of(channel)).collect();
         // A model fits whatever it was made to fit.
         let measured = |channel: &Channel| channel.specification.provenance != Provenance::Model;

@@ -24,9 +24,7 @@ use crate::error::Result;
 use crate::lane::Course;
 use crate::log::{Journal, Past};
 use crate::mark::{Mark, What};
-use crate::record::{
-    Event, EventKind, Kind, Manifest, Record, Start, StartKind, Status,
-};
+use crate::record::{Event, EventKind, Kind, Manifest, Record, Start, StartKind, Status};
 use crate::sensor::Specification;
 use crate::series::stall;
 use crate::summary::{EpochSum, PhaseSum, Summary};

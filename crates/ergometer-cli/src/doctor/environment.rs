@@ -14,13 +14,16 @@ pub(super) struct Environment {
     /// The kernel's release.
     kernel: Option<String>,
     /// What made the container that this is, if it is one.
-    pub(super) container: Option<&'static str>,
+    container: Option<&'static str>,
     /// Who made the virtual machine that this is, if it is one and its firmware says so, else `unknown`.
-    pub(super) virtual_machine: Option<String>,
+    virtual_machine: Option<String>,
     /// True in the Windows Subsystem for Linux.
-    pub(super) wsl: bool,
+    wsl: bool,
     /// `kernel.perf_event_paranoid`, which closes the perf events of processors if it is above 0.
-    pub(super) perf_event_paranoid: Option<i32>,
+    perf_event_paranoid: Option<i32>,
+    /// True if the kernel has perf events that count energy.
+    #[serde(skip)]
+    has_energy_events: bool,
 }
 
 impl Environment {
@@ -38,13 +41,49 @@ impl Environment {
             }),
             wsl,
             perf_event_paranoid: paranoid.and_then(|number| number.parse().ok()),
+            has_energy_events: sysfs.join("bus/event_source/devices/power").exists(),
         }
+    }
+
+    /// What keeps a program here from the processor's counters, where none is read.
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        let mut obstacles = Vec::new();
+        if self.wsl {
+            obstacles.push(
+                "Windows keeps the processor's counters; of the GPUs its driver shows what it shows on Windows"
+                    .to_owned(),
+            );
+        } else if self.virtual_machine.is_some() {
+            obstacles.push(
+                "in a virtual machine there is no CPU energy counter unless its host passes one on"
+                    .to_owned(),
+            );
+        }
+        if self.container.is_some() {
+            obstacles.push(
+                "a container hides some of the host's sensors; what is missing below has its cure beside it".to_owned(),
+            );
+        }
+        if let Some(paranoid) =
+            self.perf_event_paranoid.filter(|level| *level > 0 && self.has_energy_events)
+        {
+            obstacles.push(format!(
+                "kernel.perf_event_paranoid is {paranoid}: the energy events of perf are for programs with \
+                 CAP_PERFMON, and for everybody from 0 down"
+            ));
+        }
+        obstacles
     }
 }
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.system)?;
+        f.write_str(match self.system {
+            "linux" => "Linux",
+            "macos" => "macOS",
+            "windows" => "Windows",
+            other => other,
+        })?;
         if let Some(kernel) = &self.kernel {
             write!(f, " {kernel}")?;
         }

@@ -108,7 +108,7 @@ fn uncertainty(hardware: Hardware, vendor: Vendor, graphics: bool) -> (f64, Powe
 /// The highest power that is plausible where no limit says more.
 fn most(hardware: Hardware) -> Power {
     Power::from_watts(match hardware {
-        Hardware::Dram => 1_000.0,
+        Hardware::Dram => 400.0,
         Hardware::Node => 10_000.0,
         Hardware::Cpu | Hardware::Gpu => 1_000.0,
     })
