@@ -315,14 +315,86 @@ fn a_card_without_energy_and_power_is_absent() {
 
 #[test]
 fn a_sleeping_card_is_not_woken() {
-    let tree = Tree::new();
-    tree.card(0, "0000:03:00.0", 0x744c);
-    tree.metrics(0, &block(3, joules(1), 1));
-    tree.file("class/drm/card0/device/power/runtime_status", "suspended\n");
-    let found = open(&tree);
-    assert!(found.sensors.is_empty(), "{found:?}");
-    assert!(found.absent[0].error.what().contains("asleep"), "{found:?}");
-    assert!(found.absent[0].error.remedy().unwrap().contains("tensor"));
+    for (model, block) in [(0x744c, block(3, joules(1), 1)), (MI250X, block(3, 0, 0))] {
+        let tree = Tree::new();
+        tree.card(0, "0000:03:00.0", model);
+        tree.metrics(0, &block);
+        tree.file("class/drm/card0/device/power/runtime_status", "suspended\n");
+        let found = open(&tree);
+        assert!(found.sensors.is_empty(), "{found:?}");
+        assert!(found.absent[0].error.what().contains("asleep"), "{found:?}");
+        assert!(found.absent[0].error.remedy().unwrap().contains("tensor"));
+    }
+}
+
+#[test]
+fn an_error_that_is_printed_as_a_power_is_no_power() {
+    for limit in [None, Some(303_000_000)] {
+        let (tree, clock) = (Tree::new(), FakeClock::new());
+        tree.card(0, "0000:03:00.0", 0x744c);
+        tree.hwmon(0, "power1_average", 100_000_000);
+        if let Some(limit) = limit {
+            tree.hwmon(0, "power1_cap", limit);
+        }
+        let mut sensor = only(open(&tree));
+        assert_eq!(power(&mut *sensor, &clock), Power::from_watts(100.0));
+        // −22 in 32 bits without a sign.
+        tree.hwmon(0, "power1_average", 4_294_967_274);
+        let error = sensor.read(&clock.clock()).unwrap_err();
+        assert!(error.is_lost() && error.what().contains("4295"), "{error}");
+    }
+}
+
+/// A card with its directory among the devices and a link to it in the class.
+#[cfg(unix)]
+fn linked(tree: &Tree, number: u32, address: &str) -> String {
+    let device = format!("devices/{address}");
+    tree.file(&format!("{device}/vendor"), "0x1002\n");
+    tree.file(&format!("{device}/device"), &format!("{MI300X:#06x}\n"));
+    tree.file(&format!("{device}/uevent"), &format!("PCI_SLOT_NAME={address}\n"));
+    tree.link(&format!("class/drm/card{number}/device"), &device);
+    device
+}
+
+#[cfg(unix)]
+#[test]
+fn a_card_keeps_its_counter_when_cards_change_their_numbers() {
+    let (tree, clock) = (Tree::new(), FakeClock::new());
+    let set = |address: &str, energy: u64| {
+        let path = tree.root().join(format!("devices/{address}/gpu_metrics"));
+        fs::write(path, block(4, joules(energy), 500)).unwrap();
+    };
+    for (number, address, energy) in [(0, "0000:03:00.0", 5), (1, "0000:04:00.0", 100)] {
+        linked(&tree, number, address);
+        set(address, energy);
+    }
+    let mut sensor = open(&tree).sensors.remove(0);
+    counter(&mut *sensor, &clock);
+    for (from, to) in [("card0", "other"), ("card1", "card0"), ("other", "card1")] {
+        tree.rename(&format!("class/drm/{from}"), &format!("class/drm/{to}"));
+    }
+    set("0000:03:00.0", 12);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(counter(&mut *sensor, &clock), (Energy::from_joules(7.0), None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_gauge_that_comes_back_under_another_number_is_found() {
+    let (tree, clock) = (Tree::new(), FakeClock::new());
+    let device = linked(&tree, 0, "0000:03:00.0");
+    let chip = |number: u32| format!("{device}/hwmon/hwmon{number}");
+    tree.file(&format!("{}/name", chip(4)), "amdgpu\n");
+    tree.file(&format!("{}/power1_average", chip(4)), "100000000\n");
+    tree.link(&format!("{}/device", chip(4)), &device);
+    let mut sensor = only(open(&tree));
+    assert_eq!(power(&mut *sensor, &clock), Power::from_watts(100.0));
+    tree.file(&format!("{}/power1_average", chip(4)), "");
+    assert!(sensor.read(&clock.clock()).unwrap_err().is_lost());
+    tree.rename(&chip(4), &chip(9));
+    assert!(sensor.read(&clock.clock()).unwrap_err().is_lost());
+    tree.file(&format!("{}/power1_average", chip(9)), "120000000\n");
+    assert_eq!(power(&mut *sensor, &clock), Power::from_watts(120.0));
 }
 
 #[test]

@@ -83,7 +83,21 @@ fn the_places_count_where_there_are_no_labels() {
     ];
     let found = open(&tree);
     assert_eq!(sources(&found), expected);
-    assert!(found.sensors[1].specification().scope.contains("package"));
+    let scope = |place: usize| found.sensors[place].specification().scope.as_str();
+    assert!(scope(1).contains("package"));
+    assert!(scope(2).contains("whole card"));
+}
+
+#[test]
+fn without_a_label_nothing_says_that_it_is_more_than_the_package() {
+    for driver in ["xe", "i915"] {
+        let tree = Tree::new();
+        hwmon(&tree, 3, driver, "0000:03:00.0", &[(1, "", 5)]);
+        let found = open(&tree);
+        assert_eq!(found.sensors.len(), 1);
+        let scope = &found.sensors[0].specification().scope;
+        assert!(scope.contains("package; not the memory"), "{driver}: {scope}");
+    }
 }
 
 #[test]
@@ -119,10 +133,52 @@ fn tiles_count_where_nothing_shows_the_card() {
 }
 
 #[test]
-fn graphics_of_the_processor_stay_out_of_the_sum() {
+fn tiles_count_where_the_cards_counter_cannot_be_read() {
     let tree = Tree::new();
-    hwmon(&tree, 2, "i915", "0000:00:02.0", &[(1, "", 7)]);
-    assert_eq!(sources(&open(&tree)), [("gpu:0000:00:02.0", "i915 energy1_input", false)]);
+    hwmon(&tree, 6, "i915", "0000:4d:00.0", &[(1, "", 0)]);
+    tree.file("class/hwmon/hwmon6/energy1_input", "");
+    hwmon(&tree, 4, "i915_gt0", "0000:4d:00.0", &[(1, "", 0)]);
+    let expected = [("gpu:0000:4d:00.0-gt0", "i915_gt0 energy1_input", true)];
+    assert_eq!(sources(&open(&tree)), expected);
+}
+
+#[test]
+fn a_card_in_a_guest_is_in_the_sum_wherever_the_guest_has_it() {
+    let tree = Tree::new();
+    hwmon(&tree, 2, "xe", "0000:00:02.0", &[(1, "card", 7)]);
+    assert_eq!(sources(&open(&tree)), [("gpu:0000:00:02.0", "xe energy1_input", true)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_card_keeps_its_counter_when_chips_change_their_numbers() {
+    let (tree, clock) = (Tree::new(), FakeClock::new());
+    let cards = [("0000:03:00.0", 1, 1_000_000_u64), ("0000:04:00.0", 2, 900_000_000_000)];
+    for (address, number, value) in cards {
+        let device = format!("devices/{address}");
+        let chip = format!("{device}/hwmon/hwmon{number}");
+        tree.file(&format!("{device}/uevent"), &format!("PCI_SLOT_NAME={address}\n"));
+        tree.file(&format!("{chip}/name"), "xe\n");
+        tree.file(&format!("{chip}/energy1_label"), "card\n");
+        tree.file(&format!("{chip}/energy1_input"), &format!("{value}\n"));
+        tree.link(&format!("{chip}/device"), &device);
+        tree.link(&format!("class/hwmon/hwmon{number}"), &chip);
+    }
+    let mut sensor = open(&tree).sensors.remove(0);
+    counter(&mut *sensor, &clock);
+    // Its driver is loaded again.
+    tree.file("devices/0000:03:00.0/hwmon/hwmon1/energy1_input", "");
+    clock.advance(Duration::from_secs(1));
+    assert!(sensor.read(&clock.clock()).unwrap_err().is_lost());
+    for (address, from, to) in [("0000:03:00.0", 1, 2), ("0000:04:00.0", 2, 1)] {
+        let chip = format!("devices/{address}/hwmon/hwmon{to}");
+        tree.rename(&format!("devices/{address}/hwmon/hwmon{from}"), &chip);
+        std::fs::remove_file(tree.root().join(format!("class/hwmon/hwmon{to}"))).unwrap();
+        tree.link(&format!("class/hwmon/hwmon{to}"), &chip);
+    }
+    tree.file("devices/0000:03:00.0/hwmon/hwmon2/energy1_input", "3000000\n");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(counter(&mut *sensor, &clock), (Energy::from_joules(2.0), None));
 }
 
 #[test]

@@ -414,20 +414,16 @@ fn intels_cards_are_counted_by_their_widest_counter() {
     hwmon(&tree, 3, "xe", "0000:03:00.0", &[(1, "card", 5_000_000), (2, "pkg", 3_000_000)]);
     hwmon(&tree, 4, "i915_gt0", "0000:4d:00.0", &[(1, "", 400)]);
     hwmon(&tree, 5, "i915", "0000:4d:00.0", &[(1, "", 1_000)]);
-    hwmon(&tree, 6, "i915", "0000:00:02.0", &[(1, "", 7)]);
     let computer = Computer::new(tree);
     let mut machine = computer.search();
     let expected = ["cpu:package-0", "dram:model", "gpu:0000:03:00.0", "gpu:0000:4d:00.0"];
     assert_eq!(machine.in_total(), expected);
-    // The processor's graphics are in its package.
-    assert_eq!(machine.beside(), ["gpu:0000:00:02.0"]);
     let total = machine.total(|| {
         for (path, value) in [
             ("hwmon3/energy1_input", 1_505_000_000_u64),
             ("hwmon3/energy2_input", 1_103_000_000),
             ("hwmon4/energy1_input", 900_000_400),
             ("hwmon5/energy1_input", 2_000_001_000),
-            ("hwmon6/energy1_input", 50_000_007),
         ] {
             computer.tree.file(&format!("class/hwmon/{path}"), &format!("{value}\n"));
         }
@@ -447,15 +443,12 @@ fn a_jetson_is_its_input_and_nothing_modelled_beside_it() {
 }
 
 #[test]
-fn a_jetsons_input_contains_its_own_gpu_and_no_card_in_a_slot() {
-    let gpu = |name: &str| Nvml::of([Gpu { name: name.to_owned(), ..Gpu::default() }]);
+fn a_card_in_a_jetsons_slot_counts_beside_its_input() {
+    let card = Gpu { name: "NVIDIA RTX 6000 Ada Generation".to_owned(), ..Gpu::default() };
+    let machine = Computer::new(jetson()).with(Nvml::of([card])).search();
     let id = "gpu:GPU-00000000-0000-0000-0000-000000000000";
-    let own = Computer::new(jetson()).with(gpu("Orin (nvgpu)")).search();
-    assert_eq!(own.in_total(), ["node:VDD_IN"]);
-    assert_eq!(own.spare(), ["cpu:model", "dram:model", id]);
-    let card = Computer::new(jetson()).with(gpu("NVIDIA RTX 6000 Ada Generation")).search();
-    assert_eq!(card.in_total(), [id, "node:VDD_IN"]);
-    assert_eq!(card.spare(), ["cpu:model", "dram:model"]);
+    assert_eq!(machine.in_total(), [id, "node:VDD_IN"]);
+    assert_eq!(machine.spare(), ["cpu:model", "dram:model"]);
 }
 
 #[test]

@@ -63,6 +63,20 @@ impl Tree {
         std::os::unix::fs::symlink(shut, path).unwrap();
     }
 
+    /// A link as sysfs has them, both paths from the root.
+    #[cfg(unix)]
+    pub(crate) fn link(&self, from: &str, to: &str) {
+        let from = self.root().join(from);
+        fs::create_dir_all(from.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(self.root().join(to), from).unwrap();
+    }
+
+    /// Renames a file or directory, both paths from the root.
+    #[cfg(unix)]
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.root().join(from), self.root().join(to)).unwrap();
+    }
+
     /// Sets a counter in one write and without truncation: a reader never sees half of it.
     pub(crate) fn set(&self, entry: &str, counter: u64) {
         let path = self.powercap().join(entry).join("energy_uj");

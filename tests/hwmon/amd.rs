@@ -28,6 +28,35 @@ fn an_epyc_is_read_by_socket() {
     assert_eq!(first.domain.name, "CPU package 0");
 }
 
+#[cfg(unix)]
+#[test]
+fn sockets_of_one_device_keep_their_order_under_other_numbers() {
+    let (tree, clock) = (Tree::new(), FakeClock::new());
+    let chip = |number: u32| format!("devices/amd_hsmp/hwmon/hwmon{number}");
+    let link = |path: &str, to: &str| {
+        std::os::unix::fs::symlink(tree.root().join(to), tree.root().join(path)).unwrap();
+    };
+    for (number, power) in [(5, "95000000"), (6, "210000000")] {
+        tree.chip_at(&chip(number), "amd_hsmp_hwmon", &[("power1_input", power)]);
+        link(&format!("{}/device", chip(number)), "devices/amd_hsmp");
+        link(&format!("class/hwmon/hwmon{number}"), &chip(number));
+    }
+    let mut found = hwmon::open(tree.root());
+    for number in [5, 6] {
+        tree.file(&format!("{}/power1_input", chip(number)), "");
+    }
+    for socket in &mut found.sensors {
+        assert!(socket.read(&clock.clock()).unwrap_err().is_lost());
+    }
+    // What was the first one's number is now the second one's.
+    for (from, to, power) in [(5, 3, "96000000"), (6, 5, "211000000")] {
+        std::fs::rename(tree.root().join(chip(from)), tree.root().join(chip(to))).unwrap();
+        tree.file(&format!("{}/power1_input", chip(to)), power);
+    }
+    let expected = [("cpu:package-0", true, 96.0), ("cpu:package-1", true, 211.0)];
+    assert_powers(&mut found, &expected, 307.0);
+}
+
 #[test]
 fn sockets_have_the_numbers_that_the_firmware_gives_them() {
     let tree = Tree::new();

@@ -210,6 +210,22 @@ fn arm_s_zones_give_energy_or_power_and_no_part_twice() {
 }
 
 #[test]
+fn firmware_that_shows_no_power_has_none() {
+    let (tree, clock) = (firmware(), FakeClock::new());
+    std::fs::remove_dir_all(tree.powercap().join("arm-scmi:0")).unwrap();
+    let mut sensor = only(rapl::open(tree.root()));
+    for broken in ["0", "-5000000", "4294967295000000"] {
+        tree.file("class/powercap/arm-scmi:1/power_uw", &format!("{broken}\n"));
+        assert!(sensor.read(&clock.clock()).unwrap_err().is_lost(), "{broken}");
+        let found = rapl::open(tree.root());
+        assert!(found.sensors.is_empty() && found.absent.len() == 1, "{broken}: {found:?}");
+    }
+    tree.file("class/powercap/arm-scmi:1/power_uw", "13000000\n");
+    let reading = sensor.read(&clock.clock()).unwrap();
+    assert_eq!(reading.quantity, Quantity::Gauge(Power::from_watts(13.0)));
+}
+
+#[test]
 fn a_firmware_zone_that_vanishes_is_lost_and_found_again() {
     let (tree, clock) = (firmware(), FakeClock::new());
     std::fs::remove_dir_all(tree.powercap().join("arm-scmi:1")).unwrap();

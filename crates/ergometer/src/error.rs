@@ -99,6 +99,14 @@ impl Error {
         self
     }
 
+    /// That a thing was lost for this reason, with this error's cure.
+    #[must_use]
+    pub(crate) fn loses(mut self, thing: &str) -> Self {
+        let mut lost = Error::lost(format!("{thing} was lost: {}", self.0.what));
+        lost.0.cure = self.0.cure.take();
+        lost.caused_by(self)
+    }
+
     /// What failed, on what, and why.
     pub fn what(&self) -> &str {
         &self.0.what
@@ -168,5 +176,19 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_keeps_the_cure_of_its_cause() {
+        let lost = Error::invalid("it shows nonsense").cure("update it").loses("node:BAT0");
+        assert!(lost.is_lost());
+        assert_eq!(lost.what(), "node:BAT0 was lost: it shows nonsense");
+        assert_eq!(lost.remedy(), Some("update it"));
+        assert_eq!(lost.source().unwrap().to_string(), "it shows nonsense");
     }
 }

@@ -19,7 +19,6 @@ use crate::sensor::pci::{self, Device};
 use crate::sensor::selection::canonical;
 use crate::sensor::{Absence, Found, Selection, attribute};
 
-use self::gpu::Gpu;
 use self::metrics::Metrics;
 use self::visible::{Nodes, Variables};
 
@@ -31,7 +30,8 @@ pub fn open(sysfs: &Path, selection: &Selection) -> Found {
     let cards = cards(sysfs);
     let wanted = wanted(sysfs, &cards, selection);
     let read_from = read_from(&cards);
-    let (mut found, mut idle) = (Found::default(), Vec::new());
+    let gpus = cards.iter().filter_map(|card| canonical(&card.pci.address)).collect();
+    let (mut found, mut idle) = (Found { gpus, ..Found::default() }, Vec::new());
     for (index, card) in cards.iter().enumerate() {
         let Some(first) = read_from[index] else {
             if wanted[index] {
@@ -49,8 +49,8 @@ pub fn open(sysfs: &Path, selection: &Selection) -> Found {
             idle.extend((!card.is_processor()).then_some(card.pci.address.as_str()));
             continue;
         }
-        match Gpu::open(card, second.map(|second| cards[second].pci.address.as_str())) {
-            Ok(gpu) => found.sensors.push(Box::new(gpu)),
+        match gpu::open(card, second.map(|second| cards[second].pci.address.as_str())) {
+            Ok(gpu) => found.sensors.push(gpu),
             Err(error) => {
                 found.absent.push(Absence { source: card.source(), error: pci::curable(error) });
             }
@@ -127,6 +127,7 @@ impl Card {
     /// only from primary die", Linux's `aldebaran_ppt.c`).
     fn is_second_die(&self) -> bool {
         matches!(self.model, 0x7408 | 0x740c)
+            && self.pci.awake().is_ok()
             && self
                 .metrics()
                 .read()

@@ -12,6 +12,7 @@ use crate::units::{Energy, Power};
 pub(crate) struct Attribute {
     path: PathBuf,
     file: Option<File>,
+    owner: Option<Owner>,
 }
 
 impl Attribute {
@@ -20,8 +21,15 @@ impl Attribute {
     /// # Errors
     /// If it cannot be read, or does not hold a whole number.
     pub(crate) fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let mut attribute = Attribute { path: path.into(), file: None };
+        let mut attribute = Attribute { path: path.into(), file: None, owner: None };
         attribute.number()?;
+        // The links of a class are numbered anew when a driver is loaded again; a device's own directory stays.
+        if let Some(directory) = attribute.path.parent().and_then(|it| fs::canonicalize(it).ok())
+            && let Some(name) = attribute.path.file_name()
+        {
+            attribute.owner = Owner::of(&directory);
+            attribute.path = directory.join(name);
+        }
         Ok(attribute)
     }
 
@@ -32,7 +40,8 @@ impl Attribute {
 
     /// The number that it holds now.
     ///
-    /// After a failure the file is opened afresh, since hardware that was unplugged gets a new one when it comes back.
+    /// After a failure the file is looked for and opened afresh, since hardware that was unplugged gets a new one when it
+    /// comes back.
     ///
     /// # Errors
     /// If it cannot be read, or does not hold a whole number.
@@ -70,14 +79,56 @@ impl Attribute {
     pub(crate) fn bytes(&mut self, bytes: &mut [u8]) -> Result<usize> {
         let read = match &mut self.file {
             Some(file) => read_start(file, bytes),
-            none => File::open(&self.path)
-                .map(|file| none.insert(file))
-                .and_then(|file| read_start(file, bytes)),
+            None => self.reopen().and_then(|file| read_start(file, bytes)),
         };
         read.map_err(|cause| {
             self.file = None;
             Error::file("read", &self.path, cause)
         })
+    }
+
+    fn reopen(&mut self) -> io::Result<&mut File> {
+        if let Some(owner) = &self.owner {
+            self.path = owner.find(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(self.file.insert(File::open(&self.path)?))
+    }
+}
+
+/// The chip or zone of an attribute, whose directory gets another number when its driver is loaded again: of the entries
+/// of one device that have this name, the one at this place in their order.
+#[derive(Debug)]
+struct Owner {
+    device: PathBuf,
+    name: String,
+    place: usize,
+}
+
+impl Owner {
+    fn of(directory: &Path) -> Option<Owner> {
+        let device = fs::canonicalize(directory.join("device")).ok()?;
+        let mut owner = Owner { device, name: text(&directory.join("name")).ok()?, place: 0 };
+        owner.place = owner.alike(directory.parent()?).iter().position(|it| it == directory)?;
+        Some(owner)
+    }
+
+    /// Where the attribute is now that was at `path`.
+    fn find(&self, path: &Path) -> Option<PathBuf> {
+        let entries = self.alike(path.parent()?.parent()?);
+        Some(entries.get(self.place)?.join(path.file_name()?))
+    }
+
+    /// The device's entries of this name, in the order of their numbers.
+    fn alike(&self, entries: &Path) -> Vec<PathBuf> {
+        let is_alike = |entry: &PathBuf| {
+            fs::canonicalize(entry.join("device")).is_ok_and(|device| device == self.device)
+                && text(&entry.join("name")).is_ok_and(|name| name == self.name)
+        };
+        let entries = fs::read_dir(entries).into_iter().flatten().flatten();
+        let mut alike: Vec<_> = entries.map(|entry| entry.path()).filter(is_alike).collect();
+        // `hwmon9` is before `hwmon10`.
+        alike.sort_by_cached_key(|entry| (entry.as_os_str().len(), entry.clone()));
+        alike
     }
 }
 

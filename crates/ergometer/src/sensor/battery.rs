@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sensor::attribute::{self, Attribute};
-use crate::sensor::{Absence, Domain, Found, Hardware, Quantity, Reading, Sensor, Specification};
+use crate::sensor::gauge::Gauge;
+use crate::sensor::{Absence, Domain, Found, Hardware, Specification};
 use crate::units::Power;
 
 /// Opens the power gauge of each battery of this machine under a sysfs root, `/sys` as a rule.
@@ -21,8 +21,8 @@ pub fn open(sysfs: &Path) -> Found {
     let mut found = Found::default();
     for directory in batteries(sysfs) {
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match Battery::open(&directory, &name) {
-            Ok(battery) => found.sensors.push(Box::new(battery)),
+        match gauge(&directory, &name) {
+            Ok(gauge) => found.sensors.push(Box::new(gauge)),
             Err(error) => {
                 found.absent.push(Absence { source: format!("{SOURCE} {name}"), error });
             }
@@ -49,94 +49,64 @@ fn batteries(sysfs: &Path) -> Vec<PathBuf> {
     paths
 }
 
-#[derive(Debug)]
-struct Battery {
-    specification: Specification,
-    directory: PathBuf,
-    gauge: Gauge,
+/// Opens the gauge of the battery in `directory` and reads it once.
+fn gauge(directory: &Path, name: &str) -> Result<Gauge> {
+    must_discharge(directory)?;
+    let attribute = |file: &str| Attribute::open(directory.join(file));
+    let mut controller = match attribute("power_now") {
+        Ok(power) => Controller::Power(power),
+        Err(error) => match (attribute("voltage_now"), attribute("current_now")) {
+            (Ok(voltage), Ok(current)) => Controller::Product { voltage, current },
+            _ => return Err(error.cure("update the kernel or the machine's firmware")),
+        },
+    };
+    let source = match &controller {
+        Controller::Power(_) => "battery power_now",
+        Controller::Product { .. } => "battery voltage_now × current_now",
+    };
+    let specification = Specification {
+        stack: SOURCE.to_owned(),
+        family: SOURCE.to_owned(),
+        scope: "the whole machine, all that the battery feeds; reported beside the sum".to_owned(),
+        // ACPI's battery driver asks the controller at most once a second (its `cache_time`); how long the controller
+        // itself averages is not known.
+        period: Duration::from_secs(1),
+        interval: Duration::from_millis(500),
+        delay: Duration::from_secs(2),
+        // A judgement: the controllers' gauges serve to estimate the time that is left.
+        gain: 0.05,
+        offset: Power::from_watts(0.1),
+        most: Power::from_watts(300.0),
+        in_total: false,
+        ..Specification::gauge(Domain::new(Hardware::Node, name, "battery"), source)
+    };
+    let directory = directory.to_owned();
+    Gauge::open(specification, move || {
+        let power = controller.power()?;
+        // Read after the power, so that a supply which was plugged in meanwhile is seen.
+        must_discharge(&directory).map(|()| power)
+    })
 }
 
-#[derive(Debug)]
-enum Gauge {
+/// What a battery's controller shows.
+enum Controller {
     Power(Attribute),
-    /// Controllers that count charge give a current.
+    /// One that counts charge gives a current.
     Product {
         voltage: Attribute,
         current: Attribute,
     },
 }
 
-impl Battery {
-    fn open(directory: &Path, name: &str) -> Result<Battery> {
-        must_discharge(directory)?;
-        let attribute = |file: &str| Attribute::open(directory.join(file));
-        let mut gauge = match attribute("power_now") {
-            Ok(power) => Gauge::Power(power),
-            Err(error) => match (attribute("voltage_now"), attribute("current_now")) {
-                (Ok(voltage), Ok(current)) => Gauge::Product { voltage, current },
-                _ => return Err(error.cure("update the kernel or the machine's firmware")),
-            },
-        };
-        gauge.power()?;
-        let source = match &gauge {
-            Gauge::Power(_) => "battery power_now",
-            Gauge::Product { .. } => "battery voltage_now × current_now",
-        };
-        let specification = Specification {
-            stack: SOURCE.to_owned(),
-            family: SOURCE.to_owned(),
-            scope: "the whole machine, all that the battery feeds; reported beside the sum"
-                .to_owned(),
-            // ACPI's battery driver asks the controller at most once a second (its `cache_time`); how long the
-            // controller itself averages is not known.
-            period: Duration::from_secs(1),
-            interval: Duration::from_millis(500),
-            delay: Duration::from_secs(2),
-            // A judgement: the controllers' gauges serve to estimate the time that is left.
-            gain: 0.05,
-            offset: Power::from_watts(0.1),
-            most: Power::from_watts(300.0),
-            in_total: false,
-            ..Specification::gauge(Domain::new(Hardware::Node, name, "battery"), source)
-        };
-        Ok(Battery { specification, directory: directory.to_owned(), gauge })
-    }
-}
-
-impl Sensor for Battery {
-    fn specification(&self) -> &Specification {
-        &self.specification
-    }
-
-    fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, power, after) = clock.bracket(|| self.gauge.power());
-        // Read after the power, so that a supply which was plugged in meanwhile is seen.
-        let power = power.and_then(|power| must_discharge(&self.directory).map(|()| power));
-        match power {
-            Ok(power) => Ok(Reading::new(before, Quantity::Gauge(power), after)),
-            Err(cause) => {
-                let id = &self.specification.domain.id;
-                let lost = Error::lost(format!("{id} was lost: {}", cause.what()));
-                let cure = cause.remedy().map(str::to_owned);
-                let lost = lost.caused_by(cause);
-                Err(match cure {
-                    Some(cure) => lost.cure(cure),
-                    None => lost,
-                })
-            }
-        }
-    }
-}
-
-impl Gauge {
+impl Controller {
     /// The power now. Some controllers give what flows out of the battery as negative.
     ///
     /// # Errors
     /// If a file cannot be read, or shows no power: the machine that reads it draws some.
     fn power(&mut self) -> Result<Power> {
         let power = match self {
-            Gauge::Power(power) => Power::from_microwatts(power.number()?.saturating_abs()),
-            Gauge::Product { voltage, current } => {
+            Controller::Power(power) => Power::from_microwatts(power.number()?.saturating_abs()),
+            Controller::Product { voltage, current } => {
                 // Both are in millionths of their units, and so is the power.
                 let product = i128::from(voltage.number()?) * i128::from(current.number()?);
                 let power = i64::try_from(product.abs() / 1_000_000).unwrap_or(i64::MAX);

@@ -1,8 +1,12 @@
 //! Raw counters made monotone: a wrap is undone, a reset is bridged and said.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::sensor::Incident;
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::sensor::attribute::Attribute;
+use crate::sensor::{Incident, Quantity, Reading, Sensor, Specification};
 use crate::units::{Energy, Power, Timestamp};
 
 /// Turns a raw counter that wraps and resets into one that never decreases.
@@ -62,6 +66,48 @@ impl Monotone {
                 incident
             },
         )
+    }
+}
+
+/// An energy counter that the kernel shows as an attribute. A read is one system call (about 1 µs) plus what the driver
+/// needs to fetch the value.
+#[derive(Debug)]
+pub(super) struct Counter {
+    pub(super) specification: Specification,
+    energy: Attribute,
+    monotone: Monotone,
+}
+
+impl Counter {
+    /// Opens the counter at `path` and reads it once.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not hold a number.
+    pub(super) fn open(specification: Specification, path: impl Into<PathBuf>) -> Result<Counter> {
+        let energy = Attribute::open(path)?;
+        let Specification { wrap, most, quantum, .. } = specification;
+        Ok(Counter { specification, energy, monotone: Monotone::new(wrap, most, quantum) })
+    }
+
+    /// The energy that the attribute holds now.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not hold a number.
+    pub(super) fn raw(&mut self) -> Result<Energy> {
+        self.energy.energy()
+    }
+}
+
+impl Sensor for Counter {
+    fn specification(&self) -> &Specification {
+        &self.specification
+    }
+
+    fn read(&mut self, clock: &Clock) -> Result<Reading> {
+        let (before, value, after) = clock.bracket(|| self.raw());
+        let value = value.map_err(|cause| cause.loses(&self.specification.domain.id))?;
+        let (energy, incident) = self.monotone.accept(value, before.midpoint(after));
+        Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
     }
 }
 

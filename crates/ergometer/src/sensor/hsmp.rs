@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::sensor::gauge::{Gauge, of_firmware};
+use crate::sensor::machine::{Machine, Vendor};
 use crate::sensor::{Absence, Domain, Found, Hardware, Specification, attribute, hwmon};
 use crate::units::Power;
 
@@ -48,9 +50,8 @@ pub fn sockets(ask: impl Fn(u16) -> io::Result<Power> + Send + Sync + 'static) -
         let ask = Arc::clone(&ask);
         let specification = specification(socket, "hsmp message 04h".to_owned(), None);
         let id = specification.domain.id.clone();
-        let gauge = hwmon::Gauge::open(specification, move || {
-            ask(socket).map_err(failed).and_then(hwmon::of_firmware)
-        });
+        let gauge =
+            Gauge::open(specification, move || ask(socket).map_err(failed).and_then(of_firmware));
         match gauge {
             Ok(gauge) => found.sensors.push(Box::new(gauge)),
             Err(error) => found
@@ -84,7 +85,7 @@ pub(super) fn specification(socket: u16, source: String, limit: Option<Power>) -
         // As RAPL's counters on AMD: Schöne et al., arXiv:2108.00808.
         gain: 0.06,
         most: limit.map_or(Power::from_watts(1_000.0), |limit| limit * 2.0),
-        ..hwmon::Gauge::specification(domain, SOURCE, source, period, Duration::ZERO)
+        ..Gauge::specification(domain, SOURCE, source, period, Duration::ZERO)
     }
 }
 
@@ -117,11 +118,11 @@ fn explain(error: Error) -> Error {
 
 /// True on a server with AMD's processors of family 19h or later that is no virtual machine: only there is the port.
 fn is_server(sysfs: &Path) -> bool {
-    let processor = attribute::text(&sysfs.join("devices/system/cpu/modalias")).unwrap_or_default();
-    let has_port = ["ven0002fam0019", "ven0002fam001A"].iter().any(|it| processor.contains(it));
-    // CPU features stand in the alias as word × 32 + bit in hexadecimal; the hypervisor's flag is word 4, bit 31.
-    let virtual_machine = processor.split(',').any(|feature| feature == "009F");
+    let machine = Machine::of(sysfs);
+    let has_port = machine.vendor == Vendor::Amd && matches!(machine.family, Some(0x19 | 0x1a));
     // Main server, rack mount, multi-system and blade (SMBIOS 3.7, 7.4.1).
     let chassis = attribute::number(&sysfs.join("class/dmi/id/chassis_type"));
-    has_port && !virtual_machine && chassis.is_ok_and(|chassis| [17, 23, 25, 28].contains(&chassis))
+    has_port
+        && machine.hypervisor.is_none()
+        && chassis.is_ok_and(|chassis| [17, 23, 25, 28].contains(&chassis))
 }

@@ -9,13 +9,11 @@
 
 mod acpi;
 mod amd_energy;
-mod gauge;
 mod grace;
 mod hsmp;
 mod ina3221;
 mod smpro;
 
-pub(super) use gauge::{Gauge, of_firmware};
 pub use grace::FAMILY as GRACE;
 
 use std::fs;

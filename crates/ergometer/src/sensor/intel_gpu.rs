@@ -1,8 +1,8 @@
 //! Intel's graphics cards, through the energy counters of Linux's `i915` and `xe` drivers.
 //!
 //! A card may offer several counters that contain each other: the card, its package, its tiles. One of them is read,
-//! the widest, so that nothing is counted twice. The graphics of a processor are part of the processor's package; the
-//! drivers show no energy of them, and if one does, it stands beside the sum.
+//! the widest, so that nothing is counted twice. The drivers show these of cards alone, and nothing of a processor's
+//! graphics (`IS_DGFX` in `i915_hwmon_register` and `xe_hwmon_register`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::sensor::attribute::{self, Attribute};
-use crate::sensor::counter::Monotone;
+use crate::sensor::counter;
 use crate::sensor::pci::{self, Device};
+use crate::sensor::selection::canonical;
 use crate::sensor::{
-    Absence, Domain, Found, Hardware, Incident, Quantity, Reading, Selection, Sensor, Specification,
+    Absence, Domain, Found, Hardware, Incident, Reading, Selection, Sensor, Specification,
+    attribute,
 };
 use crate::units::{Energy, Power, Timestamp};
 
@@ -26,6 +27,7 @@ pub fn open(sysfs: &Path, selection: &Selection) -> Found {
     let cards = cards(sysfs);
     let (mut found, mut idle) = (Found::default(), Vec::new());
     for (address, card) in &cards {
+        found.gpus.extend(canonical(address));
         if let Selection::Pci(addresses) = selection
             && !card.pci.is_among(addresses)
         {
@@ -94,7 +96,7 @@ fn cards(sysfs: &Path) -> BTreeMap<String, Card> {
 }
 
 impl Card {
-    /// The widest counter that can be read, or all tiles where there is nothing else.
+    /// The widest counter that can be read, or all tiles where there is none.
     fn open(&self) -> Result<Vec<Counter>> {
         self.pci.awake()?;
         let (tiles, whole): (Vec<_>, Vec<_>) =
@@ -107,7 +109,7 @@ impl Card {
             }
         }
         match refused {
-            Some(error) => Err(error),
+            Some(error) if tiles.is_empty() => Err(error),
             None if tiles.is_empty() => Err(Error::unsupported(format!(
                 "the driver shows no energy counter of the GPU at {}",
                 self.pci.address
@@ -115,22 +117,25 @@ impl Card {
             .cure(
                 "update the kernel: i915 has them since Linux 6.2, xe since 6.8, on graphics cards",
             )),
-            None => tiles.into_iter().map(|offer| Counter::open(&self.pci, offer)).collect(),
+            _ => tiles.into_iter().map(|offer| Counter::open(&self.pci, offer)).collect(),
         }
     }
 }
 
 impl Offer {
-    /// The counter of this number, if there is one and what it covers is known: by its label, or by the place that the
-    /// kernel's documentation gives it (sysfs-driver-intel-xe-hwmon, sysfs-driver-intel-i915-hwmon).
+    /// The counter of this number, if there is one and what it covers is known.
+    ///
+    /// `xe` tells it by a label. What has none is the package's, though the kernel's documentation says card: `i915` reads
+    /// `PCU_PACKAGE_ENERGY_STATUS`, and the first version of `xe` `PCU_CR_PACKAGE_ENERGY_STATUS`, on all cards that are
+    /// sold (`i915_hwmon.c`, `xe_hwmon.c`). Only Xe HP SDV and Ponte Vecchio give their platform there.
     fn at(hwmon: &Path, driver: &str, number: u32) -> Option<Offer> {
         if !hwmon.join(format!("energy{number}_input")).exists() {
             return None;
         }
         let label = attribute::text(&hwmon.join(format!("energy{number}_label")));
         let extent = match (driver, label.as_deref(), number) {
-            ("xe", Ok("card"), _) | ("xe", Err(_), 1) | ("i915", _, 1) => Extent::Card,
-            ("xe", Ok("pkg"), _) | ("xe", Err(_), 2) => Extent::Package,
+            ("xe", Ok("card"), _) => Extent::Card,
+            ("xe", Ok("pkg"), _) | ("xe", Err(_), 1 | 2) | ("i915", _, 1) => Extent::Package,
             ("xe" | "i915", ..) => return None,
             (_, _, 1) => Extent::Tile,
             _ => return None,
@@ -154,9 +159,7 @@ impl Offer {
 /// The energy counter of one card, or of one of its tiles.
 #[derive(Debug)]
 struct Counter {
-    specification: Specification,
-    energy: Attribute,
-    counter: Monotone,
+    counter: counter::Counter,
     last: Option<Timestamp>,
 }
 
@@ -180,54 +183,41 @@ impl Counter {
                 )
             }
         };
-        // The first device of the processor's own bus is where its graphics are.
-        let integrated = address == "0000:00:02.0";
-        let beside = if integrated {
-            "; reported beside the sum, the processor's package contains it"
-        } else {
-            ""
-        };
-        let most = offer.most();
         let specification = Specification {
             stack: SOURCE.to_owned(),
             family: SOURCE.to_owned(),
-            scope: format!("{scope}{beside}"),
+            scope: scope.to_owned(),
             quantum: Energy::from_nanojoules(61_035),
             // The register is one of RAPL, which is updated about every millisecond.
             period: Duration::from_millis(1),
             // A judgement: Intel states no accuracy.
             gain: 0.05,
-            most,
-            in_total: !integrated,
+            most: offer.most(),
             ..Specification::counter(
                 Domain::new(Hardware::Gpu, key, "Intel GPU"),
                 format!("{} energy{}_input", offer.driver, offer.number),
             )
         };
-        let energy = Attribute::open(offer.hwmon.join(format!("energy{}_input", offer.number)))?;
-        let counter = Monotone::new(None, most, specification.quantum);
-        Ok(Counter { specification, energy, counter, last: None })
+        let path = offer.hwmon.join(format!("energy{}_input", offer.number));
+        Ok(Counter { counter: counter::Counter::open(specification, path)?, last: None })
     }
 }
 
 impl Sensor for Counter {
     fn specification(&self) -> &Specification {
-        &self.specification
+        self.counter.specification()
     }
 
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, value, after) = clock.bracket(|| self.energy.energy());
-        let value = value.map_err(|cause| {
-            Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
-                .caused_by(cause)
-        })?;
-        let (energy, incident) = self.counter.accept(value, before.midpoint(after));
+        let reading = self.counter.read(clock)?;
         // The driver undoes the register's wraps only when it is read. After a longer pause than the register lasts at
         // the highest power, whole turns may be missing.
-        let last = self.last.replace(after);
-        let missed =
-            last.is_some_and(|last| self.specification.most * after.since(last) > REGISTER);
-        let incident = incident.or(missed.then_some(Incident::Ambiguous));
-        Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
+        let most = self.specification().most;
+        let last = self.last.replace(reading.after);
+        let missed = last.is_some_and(|last| most * reading.after.since(last) > REGISTER);
+        Ok(Reading {
+            incident: reading.incident.or(missed.then_some(Incident::Ambiguous)),
+            ..reading
+        })
     }
 }

@@ -3,14 +3,17 @@
 //! New hardware is one new file here: something that implements [`Sensor`], and a line in [`Search::run`].
 
 pub mod amdgpu;
+mod attempt;
 pub(crate) mod attribute;
 pub mod battery;
 mod calibration;
 pub mod counter;
 pub mod fake;
+mod gauge;
 pub mod hsmp;
 pub mod hwmon;
 pub mod intel_gpu;
+mod machine;
 pub mod model;
 pub mod nvml;
 mod pci;
@@ -70,6 +73,8 @@ pub struct Found {
     pub spare: Vec<Box<dyn Sensor>>,
     /// What is not there, or is there and cannot be read.
     pub absent: Vec<Absence>,
+    /// The PCI addresses of the GPUs that the source knows, as NVML writes them: `00000000:17:00.0`.
+    pub gpus: Vec<String>,
 }
 
 impl Found {
@@ -83,6 +88,7 @@ impl Found {
         self.sensors.extend(other.sensors);
         self.spare.extend(other.spare);
         self.absent.extend(other.absent);
+        self.gpus.extend(other.gpus);
     }
 }
 

@@ -107,12 +107,9 @@ fn within<T: Send + 'static>(
 }
 
 fn discover(library: Option<&Path>, selection: &Selection, visibility: &Visibility) -> Found {
-    let mut found = Found::default();
-    let devices = match load(library).and_then(|nvml| select(nvml, selection, visibility)) {
-        Ok((devices, absent)) => {
-            found.absent = absent;
-            devices
-        }
+    let selected = load(library).and_then(|nvml| select(nvml, selection, visibility));
+    let (devices, mut found) = match selected {
+        Ok(selected) => selected,
         Err(error) => return Found::nothing("nvml", error),
     };
     let mut gpus: Vec<Gpu> = Vec::new();
@@ -174,7 +171,7 @@ fn select(
     nvml: &'static Nvml,
     selection: &Selection,
     visibility: &Visibility,
-) -> Result<(Selected, Vec<Absence>)> {
+) -> Result<(Selected, Found)> {
     let count = nvml.device_count().map_err(|error| explain("NVML", error))?;
     if count == 0 {
         return Err(Error::absent("NVML: the driver shows no GPU to this process")
@@ -193,13 +190,27 @@ fn select(
                     device.mig_is_mig_device_handle().is_ok_and(|instance| instance)
                 })
             };
-            visible(visibility, (0..count).map(at_index).filter(is_gpu).collect())
+            let all = (0..count).map(at_index).filter(is_gpu).collect();
+            let (devices, absent) = visible(visibility, all);
+            (devices, Found { absent, ..Found::default() })
         }
-        Selection::All => ((0..count).map(at_index).collect(), Vec::new()),
+        Selection::All => ((0..count).map(at_index).collect(), Found::default()),
         // Asked for one by one, so that a neighbour that nobody wants is not woken, and cannot hang.
         Selection::Pci(addresses) => {
-            let device = |text: &String| (format!("nvml GPU {text}"), at_address(nvml, text));
-            (addresses.iter().map(device).collect(), Vec::new())
+            let (mut devices, mut found) = (Vec::new(), Found::default());
+            for address in addresses.iter().filter_map(|text| canonical(text)) {
+                let name = format!("nvml GPU {address}");
+                match nvml.device_by_pci_bus_id(address.as_str()) {
+                    // It may be another driver's.
+                    Err(NvmlError::NotFound | NvmlError::InvalidArg) => {}
+                    device => {
+                        let device = device.map_err(|error| explain(&name, error));
+                        devices.push((name, device));
+                        found.gpus.push(address);
+                    }
+                }
+            }
+            (devices, found)
         }
     })
 }
@@ -237,19 +248,6 @@ fn card(device: &Device<'static>) -> Card {
             .filter_map(|place| device.mig_device_by_index(place).ok()?.uuid().ok())
             .collect(),
     }
-}
-
-fn at_address(nvml: &'static Nvml, text: &str) -> Result<Device<'static>> {
-    let address = canonical(text).ok_or_else(|| {
-        Error::invalid(format!("`{text}` is not a PCI address")).cure("write it as `0000:17:00.0`")
-    })?;
-    nvml.device_by_pci_bus_id(address).map_err(|error| match error {
-        NvmlError::NotFound | NvmlError::InvalidArg => {
-            Error::absent(format!("NVML: no GPU at PCI address `{text}`"))
-                .cure("`nvidia-smi --query-gpu=pci.bus_id,name --format=csv` lists the addresses")
-        }
-        error => explain(&format!("nvml GPU {text}"), error),
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::sensor::{Absence, attribute};
 /// The directory of one PCI device.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
+    /// Among the devices, not by a link: the numbers of those change when a driver is loaded again.
     pub(super) directory: PathBuf,
     /// As the kernel writes it: `0000:c1:00.0`.
     pub(super) address: String,
@@ -20,7 +21,8 @@ impl Device {
     pub(super) fn at(directory: &Path) -> Option<Device> {
         let uevent = fs::read_to_string(directory.join("uevent")).ok()?;
         let address = uevent.lines().find_map(|line| line.strip_prefix("PCI_SLOT_NAME="))?;
-        Some(Device { directory: directory.to_owned(), address: address.trim().to_owned() })
+        let directory = fs::canonicalize(directory).ok()?;
+        Some(Device { directory, address: address.trim().to_owned() })
     }
 
     /// True if the device is at one of these addresses, in whatever spelling.

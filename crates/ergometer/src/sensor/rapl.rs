@@ -12,9 +12,7 @@
 
 mod domain;
 pub mod event;
-mod machine;
 mod perf;
-mod place;
 pub mod plausibility;
 mod powercap;
 mod scmi;
@@ -25,11 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::sensor::machine::Machine;
 use crate::sensor::{Absence, Found, Sensor};
 use crate::units::Power;
 
 use self::event::Opener;
-use self::machine::Machine;
 use self::powercap::{Nothing, Powercap};
 
 /// Opens the energy counters of processor packages and their memory under a sysfs root, `/sys` as a rule.

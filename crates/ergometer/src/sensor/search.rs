@@ -1,8 +1,13 @@
 //! Everything that can be read on this machine, each part of it once.
 
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::sensor::attempt::Attempt;
+use crate::sensor::selection::canonical;
 use crate::sensor::{
     Absence, Found, Hardware, Selection, Sensor, Specification, amdgpu, battery, hsmp, hwmon,
     intel_gpu, model, nvml, rapl,
@@ -26,6 +31,9 @@ pub struct Search {
     pub thermal_design_power: Option<Power>,
 }
 
+/// How long a source may take to be opened before it is given up: firmware behind a slow bus needs some 100 ms.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Default for Search {
     fn default() -> Self {
         Search {
@@ -45,32 +53,56 @@ impl Search {
     /// A domain that a preferred source covers is not opened twice: what is left over is in [`Found::spare`]. A model
     /// stands in for a kind of hardware that no sensor covers, and for nothing else.
     pub fn run(&self) -> Found {
+        // All at once, each on a thread of its own: firmware behind a file may hang as well as a driver.
+        let sources = self.begin();
         let mut found = nvml::open(self.nvml_library.as_deref(), &self.gpus);
         self.name_idle_cards(&mut found);
-        found.prefer(rapl::open(&self.sysfs));
-        found.prefer(hwmon::open(&self.sysfs));
-        found.prefer(hsmp::open(&self.devices, &self.sysfs));
-        found.prefer(amdgpu::open(&self.sysfs, &self.gpus));
-        found.prefer(intel_gpu::open(&self.sysfs, &self.gpus));
-        found.prefer(battery::open(&self.sysfs));
+        for (name, source) in sources {
+            let opened = source.within(PATIENCE);
+            found.prefer(opened.unwrap_or_else(|error| Found::nothing(name, error)));
+        }
+        found.name_left_out();
         found.stand_in(
             Hardware::Cpu,
             "cpu model",
             model::cpu(&self.procfs, &self.sysfs, self.thermal_design_power),
         );
         found.stand_in(Hardware::Dram, "dram model", model::memory(&self.procfs));
+        self.name_unknown_addresses(&mut found);
         found
+    }
+
+    /// Begins to open the sources that are files, the preferred first.
+    fn begin(&self) -> Vec<(&'static str, Attempt<Found>)> {
+        type Open = fn(&Search) -> Found;
+        let sources: [(&'static str, Open); 6] = [
+            ("rapl", |it| rapl::open(&it.sysfs)),
+            ("hwmon", |it| hwmon::open(&it.sysfs)),
+            ("hsmp", |it| hsmp::open(&it.devices, &it.sysfs)),
+            ("amdgpu", |it| amdgpu::open(&it.sysfs, &it.gpus)),
+            ("intel-gpu", |it| intel_gpu::open(&it.sysfs, &it.gpus)),
+            ("battery", |it| battery::open(&it.sysfs)),
+        ];
+        let begin = |(name, open): (&'static str, Open)| {
+            let search = self.clone();
+            (name, Attempt::begin(name, move || open(&search)))
+        };
+        sources.into_iter().map(begin).collect()
     }
 
     /// Cards that stand idle beside the training draw power too. Their driver lists them without being asked to wake.
     fn name_idle_cards(&self, found: &mut Found) {
+        let listed = self.listed();
         let selected = match &self.gpus {
             // None is visible, so NVML was not asked; of those that are not among others, it says so itself.
             Selection::Visible if nvml::Visibility::of_process().is_none() => 0,
             Selection::Visible | Selection::All => usize::MAX,
-            Selection::Pci(addresses) => addresses.len(),
+            Selection::Pci(addresses) => {
+                let chosen = addresses.iter().filter_map(|text| canonical(text)).collect();
+                listed.intersection(&chosen).count()
+            }
         };
-        let cards = self.procfs.join("driver/nvidia/gpus").read_dir().map_or(0, Iterator::count);
+        let cards = listed.len();
         if cards > selected {
             let error =
                 Error::unsupported("the training does not use them, so they are not measured")
@@ -79,6 +111,29 @@ impl Search {
                 .absent
                 .push(Absence { source: format!("{} other GPUs", cards - selected), error });
         }
+    }
+
+    /// Addresses at which no source knows a GPU were mistyped, or the GPU's driver is not loaded.
+    fn name_unknown_addresses(&self, found: &mut Found) {
+        let Selection::Pci(addresses) = &self.gpus else { return };
+        found.gpus.extend(self.listed());
+        for text in addresses {
+            let error = match canonical(text) {
+                Some(address) if found.gpus.contains(&address) => continue,
+                Some(_) => Error::absent(format!("no driver shows a GPU at PCI address `{text}`"))
+                    .cure("`lspci -D` lists the addresses; in a container, give it the GPU"),
+                None => Error::invalid(format!("`{text}` is not a PCI address"))
+                    .cure("write it as `0000:17:00.0`"),
+            };
+            found.absent.push(Absence { source: format!("GPU {text}"), error });
+        }
+    }
+
+    /// The addresses of NVIDIA's cards, as far as the driver lists them.
+    fn listed(&self) -> BTreeSet<String> {
+        let entries = self.procfs.join("driver/nvidia/gpus").read_dir().into_iter().flatten();
+        let name = |entry: DirEntry| canonical(&entry.file_name().to_string_lossy());
+        entries.flatten().filter_map(name).collect()
     }
 }
 
@@ -112,6 +167,40 @@ impl Found {
         self.sensors.extend(sensors);
         self.spare.extend(other.spare);
         self.absent.extend(other.absent);
+        self.gpus.extend(other.gpus);
+    }
+
+    /// Names the packages that a module took out of the sum without containing them: of four sockets of which one is
+    /// chosen, the other three.
+    fn name_left_out(&mut self) {
+        let wholes: Vec<_> = self
+            .sensors
+            .iter()
+            .map(|sensor| sensor.specification())
+            .filter(|it| it.in_total && it.includes.contains(&Hardware::Cpu))
+            .filter(|it| it.domain.hardware != Hardware::Node)
+            .collect();
+        let mut parts: Vec<_> = self
+            .spare
+            .iter()
+            .map(|sensor| sensor.specification())
+            .filter(|it| it.in_total && it.domain.hardware == Hardware::Cpu)
+            .filter(|it| wholes.iter().any(|whole| it.is_part_of(whole)))
+            .map(|it| it.domain.id.as_str())
+            .collect();
+        parts.sort_unstable();
+        parts.dedup();
+        if wholes.is_empty() || parts.len() <= wholes.len() {
+            return;
+        }
+        let within: Vec<_> = wholes.iter().map(|whole| whole.domain.id.as_str()).collect();
+        let error = Error::unsupported(format!(
+            "{} of them are in {}; which is not known, so all are left out of the sum",
+            wholes.len(),
+            within.join(", ")
+        ))
+        .cure("measure the GPUs of all sockets: `.gpus(Selection::All)`");
+        self.absent.push(Absence { source: parts.join(", "), error });
     }
 
     /// Takes in a model, if no sensor of the total covers that kind of hardware.
@@ -140,19 +229,17 @@ impl Specification {
             || both && (self.is_part_of(other) || other.is_part_of(self) || self.is_one_with(other))
     }
 
-    /// True if the other contains this one: a superchip's module its processor, a Jetson's input its GPU.
+    /// True if the other contains this one: a superchip's module its processor.
     fn is_part_of(&self, whole: &Specification) -> bool {
-        // A card in a slot is fed by the slot and by cables, not by the module beside it.
-        let is_card = self.domain.hardware == Hardware::Gpu && !self.is_tegra();
+        // A GPU that has a sensor of its own is a card, fed by its slot and by cables and not by the module beside it: of a
+        // Jetson's own GPU no driver gives the power.
+        let is_card = self.domain.hardware == Hardware::Gpu;
         whole.includes.contains(&self.domain.hardware) && !is_card
     }
 
     /// True if two sources that name it differently show the same part.
     fn is_one_with(&self, other: &Specification) -> bool {
         match (self.domain.hardware, other.domain.hardware) {
-            (Hardware::Gpu, Hardware::Gpu) => {
-                self.is_tegra() && other.is_rail() || self.is_rail() && other.is_tegra()
-            }
             (one @ (Hardware::Cpu | Hardware::Dram), another) if one == another => {
                 match (self.package(), other.package()) {
                     (Some(package), Some(others)) => package == others,
@@ -168,16 +255,5 @@ impl Specification {
     fn package(&self) -> Option<&str> {
         let (_, number) = self.domain.id.split_once(":package-")?;
         Some(number.split_once("-die-").map_or(number, |(package, _)| package))
-    }
-
-    /// True for the GPU of a Jetson as NVML shows it, which the module's rails feed.
-    fn is_tegra(&self) -> bool {
-        let model = &self.domain.name;
-        self.stack == "nvml"
-            && ["Tegra", "Xavier", "Orin", "Thor"].iter().any(|name| model.contains(name))
-    }
-
-    fn is_rail(&self) -> bool {
-        self.stack == "ina3221"
     }
 }

@@ -7,30 +7,72 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sensor::attribute::{self, Attribute};
 use crate::sensor::counter::Monotone;
+use crate::sensor::gauge::Gauge;
 use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
 use crate::units::{Energy, Power, Timestamp};
 
 use super::metrics::{self, Block, Metrics};
 use super::{Card, SOURCE};
 
-/// One GPU, with all of its dies.
-#[derive(Debug)]
-pub(super) struct Gpu {
-    specification: Specification,
-    method: Method,
+/// Opens the energy counter of a card, or else its power gauge, and reads it once. `second` is the address of the die
+/// beside it, where its board has two.
+///
+/// # Errors
+/// If the card is asleep, or has neither, or this process may not read them.
+pub(super) fn open(card: &Card, second: Option<&str>) -> Result<Box<dyn Sensor>> {
+    card.pci.awake()?;
+    let block = card.metrics().read();
+    let is_processor = card.is_processor() || block.as_ref().is_ok_and(|block| block.processor);
+    let common = |specification: Specification| Specification {
+        stack: SOURCE.to_owned(),
+        family: specification.domain.name.clone(),
+        scope: scope(card, is_processor, second),
+        // The driver keeps what the firmware gave for one millisecond (`smu_cmn_get_metrics_table`).
+        period: Duration::from_millis(1),
+        // A judgement: AMD states no accuracy.
+        gain: 0.05,
+        most: most(card),
+        includes: match (card.is_mi300a(), is_processor) {
+            (true, _) => vec![Hardware::Cpu, Hardware::Dram],
+            (_, true) => vec![Hardware::Cpu],
+            _ => Vec::new(),
+        },
+        ..specification
+    };
+    let power = gauge(card, common);
+    let (counts, revision) = match block {
+        Ok(Block { energy: Some(counts), revision, .. }) => (counts, revision),
+        block => {
+            return match power {
+                Ok(power) => Ok(Box::new(power)),
+                Err(error) => Err(neither(card, block.err(), error)),
+            };
+        }
+    };
+    let specification = common(Specification {
+        quantum: Energy::from_nanojoules(15_259),
+        wrap: (!card.is_mi200()).then(|| wrap(&revision, counts)).flatten(),
+        ..Specification::counter(domain(card), format!("{SOURCE} energy, metrics {revision}"))
+    });
+    let Specification { wrap, most, quantum, .. } = specification;
+    Ok(Box::new(Gpu {
+        specification,
+        metrics: card.metrics(),
+        counter: Monotone::new(wrap, most, quantum),
+        last: None,
+        power: power.ok(),
+    }))
 }
 
-#[derive(Debug)]
-enum Method {
-    Counter {
-        metrics: Metrics,
-        counter: Monotone,
-        /// The last value, and when it was first seen.
-        last: Option<(u64, Timestamp)>,
-        /// The driver's gauge, to hold the counter against.
-        power: Option<Attribute>,
-    },
-    Gauge(Attribute),
+/// The energy counter of one GPU, with all of its dies.
+struct Gpu {
+    specification: Specification,
+    metrics: Metrics,
+    counter: Monotone,
+    /// The last value, and when it was first seen.
+    last: Option<(u64, Timestamp)>,
+    /// The driver's gauge, to hold the counter against.
+    power: Option<Gauge>,
 }
 
 /// A counter that shows one value for this long has stopped, as is known of some (issues 38 of `ROCm/amdsmi` and 180 of
@@ -38,53 +80,20 @@ enum Method {
 const STANDSTILL: Duration = Duration::from_secs(2);
 
 impl Gpu {
-    /// Opens the energy counter of a card, or else its power gauge, and reads it once. `second` is the address of the
-    /// die beside it, where its board has two.
-    ///
-    /// # Errors
-    /// If the card is asleep, or has neither, or this process may not read them.
-    pub(super) fn open(card: &Card, second: Option<&str>) -> Result<Gpu> {
-        card.pci.awake()?;
-        let block = card.metrics().read();
-        let is_processor = card.is_processor() || block.as_ref().is_ok_and(|block| block.processor);
-        let domain = domain(card);
-        let (specification, method) = match block {
-            Ok(Block { energy: Some(counts), revision, .. }) => {
-                let wrap = (!card.is_mi200()).then(|| wrap(&revision, counts)).flatten();
-                let specification = Specification {
-                    quantum: Energy::from_nanojoules(15_259),
-                    wrap,
-                    ..Specification::counter(domain, format!("{SOURCE} energy, metrics {revision}"))
-                };
-                let counter = Monotone::new(wrap, most(card), specification.quantum);
-                let power = gauge(card).ok().map(|(_, power)| power);
-                let metrics = card.metrics();
-                (specification, Method::Counter { metrics, counter, last: None, power })
-            }
-            block => {
-                let (name, power) =
-                    gauge(card).map_err(|error| neither(card, block.err(), error))?;
-                let source = format!("{SOURCE} {name}");
-                (Specification::gauge(domain, source), Method::Gauge(power))
-            }
+    /// The counter's counts, if it moves.
+    fn moving(&mut self, block: Result<Block>, before: Timestamp, after: Timestamp) -> Result<u64> {
+        let counts = block?.energy.ok_or_else(|| Error::lost("its energy counter is empty"))?;
+        let since = match self.last {
+            Some((value, since)) if value == counts => since,
+            _ => before,
         };
-        let specification = Specification {
-            stack: SOURCE.to_owned(),
-            family: specification.domain.name.clone(),
-            scope: scope(card, is_processor, second),
-            // The driver keeps what the firmware gave for one millisecond (`smu_cmn_get_metrics_table`).
-            period: Duration::from_millis(1),
-            // A judgement: AMD states no accuracy.
-            gain: 0.05,
-            most: most(card),
-            includes: match (card.is_mi300a(), is_processor) {
-                (true, _) => vec![Hardware::Cpu, Hardware::Dram],
-                (_, true) => vec![Hardware::Cpu],
-                _ => Vec::new(),
-            },
-            ..specification
-        };
-        Ok(Gpu { specification, method })
+        self.last = Some((counts, since));
+        if after.since(since) >= STANDSTILL {
+            return Err(Error::lost("its energy counter stands still").cure(
+                "restart the machine; where that does not help, update the driver (ROCm 6.3 or later)",
+            ));
+        }
+        Ok(counts)
     }
 }
 
@@ -94,39 +103,16 @@ impl Sensor for Gpu {
     }
 
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let id = &self.specification.domain.id;
-        let lost = |cause: Error| Error::lost(format!("{id} was lost: {cause}")).caused_by(cause);
-        match &mut self.method {
-            Method::Gauge(power) => {
-                let (before, value, after) = clock.bracket(|| above_zero(power));
-                Ok(Reading::new(before, Quantity::Gauge(value.map_err(lost)?), after))
-            }
-            Method::Counter { metrics, counter, last, .. } => {
-                let (before, block, after) = clock.bracket(|| metrics.read());
-                let counts = block.map_err(lost)?.energy.ok_or_else(|| {
-                    Error::lost(format!("{id} was lost: its energy counter is empty"))
-                })?;
-                let since = match *last {
-                    Some((value, since)) if value == counts => since,
-                    _ => before,
-                };
-                *last = Some((counts, since));
-                if after.since(since) >= STANDSTILL {
-                    return Err(Error::lost(format!("{id} was lost: its energy counter stands still"))
-                        .cure("restart the machine; where that does not help, update the driver (ROCm 6.3 or later)"));
-                }
-                let (energy, incident) =
-                    counter.accept(metrics::energy(counts), before.midpoint(after));
-                Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
-            }
-        }
+        let (before, block, after) = clock.bracket(|| self.metrics.read());
+        let counts = self.moving(block, before, after);
+        let counts = counts.map_err(|cause| cause.loses(&self.specification.domain.id))?;
+        let (energy, incident) =
+            self.counter.accept(metrics::energy(counts), before.midpoint(after));
+        Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
     }
 
     fn cross_check(&mut self) -> Option<Power> {
-        match &mut self.method {
-            Method::Counter { power: Some(power), .. } => above_zero(power).ok(),
-            _ => None,
-        }
+        self.power.as_mut()?.power().ok()
     }
 }
 
@@ -168,24 +154,25 @@ fn wrap(revision: &str, counts: u64) -> Option<Energy> {
         .then(|| metrics::energy(1 << 32))
 }
 
-/// The highest power that is plausible: half above the limit that the driver keeps the card to on average.
+/// The highest power that is plausible: half above the limit that the driver keeps the card to on average. Where there
+/// is none, what the largest card draws, a third of what errors are which old kernels print as a power (4295 W).
 fn most(card: &Card) -> Power {
     let limit = |hwmon: &Path| attribute::number(&hwmon.join("power1_cap")).ok();
     match card.hwmon.as_deref().and_then(limit) {
         Some(limit) if limit > 0 => Power::from_microwatts(limit) * 1.5,
-        _ => Power::from_watts(1_500.0),
+        _ => Power::from_watts(1_400.0),
     }
 }
 
-/// The driver's power gauge, with its name.
-fn gauge(card: &Card) -> Result<(&'static str, Attribute)> {
+/// The driver's power gauge.
+fn gauge(card: &Card, common: impl Fn(Specification) -> Specification) -> Result<Gauge> {
     let Some(hwmon) = &card.hwmon else {
         return Err(Error::absent("the driver shows no sensors of it"));
     };
-    let open = |name: &'static str| -> Result<(&'static str, Attribute)> {
+    let open = |name: &str| {
         let mut power = Attribute::open(hwmon.join(name))?;
-        above_zero(&mut power)?;
-        Ok((name, power))
+        let specification = Specification::gauge(domain(card), format!("{SOURCE} {name}"));
+        Gauge::open(common(specification), move || above_zero(&mut power))
     };
     // A card may have the one, the other or both.
     open("power1_average").or_else(|error| match open("power1_input") {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::sensor::attribute::{self, Attribute};
+use crate::sensor::gauge::{Gauge, of_firmware};
 use crate::sensor::{Absence, Domain, Found, Hardware, Specification};
 use crate::units::Power;
 
 use super::grace::Label;
-use super::{Chip, Gauge, grace, of_firmware, offer};
+use super::{Chip, grace, offer};
 
 pub(super) const NAME: &str = "power_meter";
 

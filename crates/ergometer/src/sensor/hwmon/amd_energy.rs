@@ -8,11 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::sensor::attribute::{self, Attribute};
-use crate::sensor::counter::Monotone;
-use crate::sensor::{Domain, Found, Hardware, Quantity, Reading, Sensor, Specification};
+use crate::error::Error;
+use crate::sensor::attribute;
+use crate::sensor::counter::Counter;
+use crate::sensor::{Domain, Found, Hardware, Specification};
 use crate::units::Energy;
 
 use super::{Chip, offer};
@@ -29,8 +28,7 @@ pub(super) fn open(chips: &[&Chip]) -> Found {
                 continue;
             }
             let path = chip.path(&format!("energy{number}_input"));
-            let counter = Attribute::open(&path)
-                .map(|energy| Counter::new(specification(chip, number, socket), energy))
+            let counter = Counter::open(specification(chip, number, socket), &path)
                 .map_err(|error| closed(error, &path));
             offer(&mut found, &format!("cpu:package-{socket}"), &path, counter);
         }
@@ -85,36 +83,5 @@ fn specification(chip: &Chip, number: u16, socket: u16) -> Specification {
         // Modelled, not measured: Schöne et al., arXiv:2108.00808.
         gain: 0.06,
         ..Specification::counter(domain, format!("{} energy{number}", chip.source()))
-    }
-}
-
-/// One socket's counter.
-#[derive(Debug)]
-struct Counter {
-    specification: Specification,
-    counter: Monotone,
-    energy: Attribute,
-}
-
-impl Counter {
-    fn new(specification: Specification, energy: Attribute) -> Counter {
-        let counter = Monotone::new(None, specification.most, specification.quantum);
-        Counter { specification, counter, energy }
-    }
-}
-
-impl Sensor for Counter {
-    fn specification(&self) -> &Specification {
-        &self.specification
-    }
-
-    fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, value, after) = clock.bracket(|| self.energy.energy());
-        let value = value.map_err(|cause| {
-            Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
-                .caused_by(cause)
-        })?;
-        let (energy, incident) = self.counter.accept(value, before.midpoint(after));
-        Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
     }
 }

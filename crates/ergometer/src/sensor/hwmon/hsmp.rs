@@ -1,10 +1,11 @@
 //! AMD's host system management port as a chip for each socket (`amd_hsmp_hwmon`, Linux 6.16 or later).
 
 use crate::sensor::attribute::{self, Attribute};
+use crate::sensor::gauge::{Gauge, of_firmware};
 use crate::sensor::{Found, hsmp};
 use crate::units::Power;
 
-use super::{Chip, Gauge, of_firmware, offer};
+use super::{Chip, offer};
 
 pub(super) const NAME: &str = "amd_hsmp_hwmon";
 

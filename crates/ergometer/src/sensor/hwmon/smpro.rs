@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use crate::sensor::attribute::{self, Attribute};
+use crate::sensor::gauge::Gauge;
 use crate::sensor::{Domain, Found, Hardware, Specification};
 use crate::units::Power;
 
-use super::{Chip, Gauge, offer};
+use super::{Chip, offer};
 
 pub(super) const NAME: &str = "smpro_hwmon";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::sensor::{Domain, Hardware, Specification};
 use crate::units::Power;
 
-use super::machine::{Machine, Vendor};
+use crate::sensor::machine::{Machine, Vendor};
 
 /// A processor package or one of its dies, by the kernel's name for it: `package-0`, `package-0-die-1`.
 pub(super) fn package(name: &str) -> Domain {

@@ -2,7 +2,8 @@
 //!
 //! One event counts a whole package or die, on the CPU that the kernel names for it.
 
-use std::fmt;
+mod place;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,14 +11,14 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sensor::attribute::{number, text};
+use crate::sensor::machine::{Machine, Vendor};
 use crate::sensor::{Domain, Quantity, Reading, Sensor, Specification};
 use crate::units::Energy;
 
+use self::place::Place;
 use super::Failure;
 use super::domain;
 use super::event::{Count, Event, Opener};
-use super::machine::{Machine, Vendor};
-use super::place::Place;
 use super::powercap::Offers;
 use super::tally::Tally;
 use super::zone;
@@ -87,7 +88,7 @@ impl Unit {
         let config =
             u64::from_str_radix(config, 16).map_err(|_| unexpected(&file, "`event=0x…`"))?;
         let event = Event { kind, config, cpu: Some(cpu) };
-        (self.opener)(&event).map_err(|cause| refused(part, cpu, cause))
+        (self.opener)(&event).map_err(|cause| refused("open", part, cpu, cause))
     }
 
     /// How many counts make a joule: 2³² on every kernel so far.
@@ -108,8 +109,8 @@ fn unexpected(path: &Path, expected: &str) -> Error {
     Error::invalid(format!("`{}` does not hold {expected}", path.display()))
 }
 
-fn refused(part: Part, cpu: u32, cause: io::Error) -> Error {
-    let what = format!("cannot open the perf event {} on CPU {cpu}: {cause}", part.file());
+fn refused(doing: &str, part: Part, cpu: u32, cause: io::Error) -> Error {
+    let what = format!("cannot {doing} the perf event {} on CPU {cpu}: {cause}", part.file());
     match cause.kind() {
         io::ErrorKind::PermissionDenied => Error::permission_denied(what),
         _ => Error::unsupported(what),
@@ -194,7 +195,7 @@ impl Counter {
         let tally = Tally::new(unit.joule(part)?, quantum, wrap, most);
         let specification = Specification { quantum, wrap, most, ..common };
         let mut count = unit.count(part, place.cpu)?;
-        count().map_err(|cause| refused(part, place.cpu, cause))?;
+        count().map_err(|cause| refused("open", part, place.cpu, cause))?;
         Ok(Counter { specification, unit: unit.clone(), part, place, count: Some(count), tally })
     }
 
@@ -219,8 +220,8 @@ impl Counter {
         Ok(count)
     }
 
-    fn lost(&self, cause: impl fmt::Display) -> Error {
-        Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
+    fn lost(&self, cause: Error) -> Error {
+        cause.loses(&self.specification.domain.id)
     }
 }
 
@@ -232,13 +233,15 @@ impl Sensor for Counter {
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
         let mut count = match self.count.take() {
             Some(count) => count,
-            None => self.reopen().map_err(|cause| self.lost(&cause).caused_by(cause))?,
+            None => self.reopen().map_err(|cause| self.lost(cause))?,
         };
         let (before, value, after) = clock.bracket(&mut count);
-        let value = value.map_err(|cause| self.lost(&cause).caused_by(cause))?;
+        let value =
+            value.map_err(|cause| self.lost(refused("read", self.part, self.place.cpu, cause)))?;
         let (energy, incident) = self.tally.accept(value, before, after);
         if self.tally.stood_still(before) > STILL {
-            return Err(self.lost("its count stands still; its CPU may have been offline"));
+            let still = Error::lost("its count stands still; its CPU may have been offline");
+            return Err(self.lost(still));
         }
         self.count = Some(count);
         Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })

@@ -6,14 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::sensor::counter::Counter;
+use crate::sensor::machine::{Machine, Vendor};
 use crate::sensor::{Domain, Hardware, Sensor};
 use crate::units::Power;
 
 use super::Failure;
 use super::domain;
-use super::machine::{Machine, Vendor};
 use super::scmi;
-use super::zone::{self, Zone};
+use super::zone;
 
 /// Directories that offer a domain, in the order in which they are preferred.
 pub(super) type Offers = BTreeMap<Domain, Vec<PathBuf>>;
@@ -85,18 +86,18 @@ impl Powercap {
                 }
                 continue;
             }
-            let mut attempts = paths.iter().map(|path| Zone::open(path, &domain, machine));
+            let mut attempts = paths.iter().map(|path| zone::open(path, &domain, machine));
             match attempts.find_map(Result::ok) {
                 Some(zone) => zones.push(zone),
                 // The preferred entry says why.
                 None => failed.extend(
-                    Zone::open(&paths[0], &domain, machine).err().map(|error| (domain.id, error)),
+                    zone::open(&paths[0], &domain, machine).err().map(|error| (domain.id, error)),
                 ),
             }
         }
         let zones = match machine.vendor {
             Vendor::Intel => zones,
-            Vendor::Other => without_mirrors(zones),
+            Vendor::Amd | Vendor::Other => without_mirrors(zones),
         };
         sensors.extend(zones.into_iter().map(|zone| Box::new(zone) as Box<dyn Sensor>));
         (sensors, failed)
@@ -165,11 +166,14 @@ fn domain(path: &Path) -> Result<Option<Domain>> {
 /// one if they are dies of the same package and the second one's value lies, to a joule, between two reads of the first:
 /// values that agree by chance do so once in some 30 000 boots, while differences over the few microseconds at hand
 /// would tell nothing. A counter at zero proves nothing.
-fn without_mirrors(zones: Vec<Zone>) -> Vec<Zone> {
-    let mut kept: Vec<Zone> = Vec::with_capacity(zones.len());
+fn without_mirrors(zones: Vec<Counter>) -> Vec<Counter> {
+    let mut kept: Vec<Counter> = Vec::with_capacity(zones.len());
     for mut zone in zones {
-        match kept.iter_mut().position(|first| first.is_mirrored_by(&mut zone)) {
-            Some(first) => kept[first].stand_for(&zone),
+        match kept.iter_mut().find_map(|it| zone::are_mirrors(it, &mut zone).then_some(it)) {
+            Some(first) => {
+                let id = &zone.specification.domain.id;
+                first.specification.scope.push_str(&format!("; {id} shows this same counter"));
+            }
             None => kept.push(zone),
         }
     }

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sensor::attribute::{Attribute, number};
-use crate::sensor::counter::Monotone;
-use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
-use crate::units::{Energy, Power};
+use crate::sensor::counter::Counter;
+use crate::sensor::gauge::{Gauge, of_firmware};
+use crate::sensor::{Domain, Hardware, Sensor, Specification};
+use crate::units::Energy;
 
 use super::zone;
 
@@ -36,30 +36,26 @@ pub(super) fn open(directory: &Path, domain: &Domain) -> Result<Box<dyn Sensor>>
         let entry = directory.file_name().unwrap_or_default().to_string_lossy();
         format!("powercap {entry} {file}")
     };
-    let counter = Attribute::open(directory.join(ENERGY)).map(|energy| {
-        let register = zone::register(directory).ok().flatten();
-        let specification = common(Specification {
-            quantum: register.map_or(Energy::ZERO, |register| register.quantum),
-            wrap: register.map(|register| register.wrap),
-            period: PERIOD,
-            ..Specification::counter(domain.clone(), source(ENERGY))
-        });
-        let Specification { wrap, most, quantum, .. } = specification;
-        let kind = Kind::Counter(Monotone::new(wrap, most, quantum));
-        Zone { specification, kind, attribute: energy }
+    let register = zone::register(directory).ok().flatten();
+    let counter = common(Specification {
+        quantum: register.map_or(Energy::ZERO, |register| register.quantum),
+        wrap: register.map(|register| register.wrap),
+        period: PERIOD,
+        ..Specification::counter(domain.clone(), source(ENERGY))
     });
-    let zone = counter.or_else(|closed| {
-        let power = Attribute::open(directory.join(POWER));
-        let power = power.map_err(|missing| if missing.is_absent() { closed } else { missing })?;
-        let averaging = averaging(directory);
-        let specification = common(Specification {
-            averaging: averaging.unwrap_or_default(),
-            period: averaging.unwrap_or(PERIOD),
-            ..Specification::gauge(domain.clone(), source(POWER))
-        });
-        Ok::<_, Error>(Zone { specification, kind: Kind::Gauge, attribute: power })
-    })?;
-    Ok(Box::new(zone))
+    let closed = match Counter::open(counter, directory.join(ENERGY)) {
+        Ok(counter) => return Ok(Box::new(counter)),
+        Err(closed) => closed,
+    };
+    let mut power = Attribute::open(directory.join(POWER))
+        .map_err(|missing| if missing.is_absent() { closed } else { missing })?;
+    let averaging = averaging(directory);
+    let gauge = common(Specification {
+        averaging: averaging.unwrap_or_default(),
+        period: averaging.unwrap_or(PERIOD),
+        ..Specification::gauge(domain.clone(), source(POWER))
+    });
+    Ok(Box::new(Gauge::open(gauge, move || power.power().and_then(of_firmware))?))
 }
 
 const FAMILY: &str = "arm-scmi";
@@ -73,41 +69,4 @@ const PERIOD: Duration = Duration::from_millis(100);
 fn averaging(directory: &Path) -> Option<Duration> {
     let window = number(&directory.join("constraint_0_time_window_us")).ok()?;
     u64::try_from(window).ok().filter(|window| *window > 0).map(Duration::from_micros)
-}
-
-struct Zone {
-    specification: Specification,
-    kind: Kind,
-    attribute: Attribute,
-}
-
-enum Kind {
-    Counter(Monotone),
-    Gauge,
-}
-
-impl Sensor for Zone {
-    fn specification(&self) -> &Specification {
-        &self.specification
-    }
-
-    fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let lost = |cause: Error| {
-            Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
-                .caused_by(cause)
-        };
-        match &mut self.kind {
-            Kind::Counter(counter) => {
-                let (before, value, after) = clock.bracket(|| self.attribute.energy());
-                let (energy, incident) =
-                    counter.accept(value.map_err(lost)?, before.midpoint(after));
-                Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
-            }
-            Kind::Gauge => {
-                let (before, value, after) = clock.bracket(|| self.attribute.power());
-                let power: Power = value.map_err(lost)?;
-                Ok(Reading::new(before, Quantity::Gauge(power), after))
-            }
-        }
-    }
 }

@@ -2,95 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::sensor::attribute::{Attribute, number, text};
-use crate::sensor::counter::Monotone;
-use crate::sensor::{Domain, Hardware, Quantity, Reading, Sensor, Specification};
+use crate::error::Result;
+use crate::sensor::attribute::{number, text};
+use crate::sensor::counter::Counter;
+use crate::sensor::machine::Machine;
+use crate::sensor::{Domain, Hardware, Specification};
 use crate::units::{Energy, Power};
 
 use super::domain;
-use super::machine::Machine;
 
-/// The energy counter of one zone. Its file is kept open; a read is one system call (about 1 µs) plus what the kernel
-/// needs to fetch the register on the package's first core.
-#[derive(Debug)]
-pub(super) struct Zone {
-    specification: Specification,
-    counter: Monotone,
-    energy: Attribute,
+/// Opens the counter of the zone in `directory` and reads it once. To read it the kernel asks the package's first core.
+///
+/// # Errors
+/// If a file of the zone cannot be read, or does not hold a number.
+pub(super) fn open(directory: &Path, domain: &Domain, machine: &Machine) -> Result<Counter> {
+    let register = register(directory)?;
+    let entry = directory.file_name().unwrap_or_default().to_string_lossy();
+    let common = domain::specification(
+        domain.clone(),
+        format!("powercap {entry}"),
+        machine,
+        has_graphics(directory),
+    );
+    let specification = Specification {
+        quantum: register.map_or(Energy::ZERO, |register| register.quantum),
+        wrap: register.map(|register| register.wrap),
+        most: most(directory, domain.hardware).unwrap_or(common.most),
+        ..common
+    };
+    Counter::open(specification, directory.join("energy_uj"))
 }
 
-impl Zone {
-    /// Opens the counter of the zone in `directory` and reads it once.
-    ///
-    /// # Errors
-    /// If a file of the zone cannot be read, or does not hold a number.
-    pub(super) fn open(directory: &Path, domain: &Domain, machine: &Machine) -> Result<Self> {
-        let register = register(directory)?;
-        let quantum = register.map_or(Energy::ZERO, |register| register.quantum);
-        let wrap = register.map(|register| register.wrap);
-        let entry = directory.file_name().unwrap_or_default().to_string_lossy();
-        let common = domain::specification(
-            domain.clone(),
-            format!("powercap {entry}"),
-            machine,
-            has_graphics(directory),
-        );
-        let most = most(directory, domain.hardware).unwrap_or(common.most);
-        let specification = Specification { quantum, wrap, most, ..common };
-        let counter = Monotone::new(wrap, most, quantum);
-        let energy = Attribute::open(directory.join("energy_uj"))?;
-        Ok(Zone { specification, counter, energy })
+/// True if two zones are dies of the same package and show the same counter.
+pub(super) fn are_mirrors(one: &mut Counter, other: &mut Counter) -> bool {
+    let tolerance = Energy::from_joules(1.0);
+    let package = package_of_die(&one.specification.domain);
+    if package.is_none() || package != package_of_die(&other.specification.domain) {
+        return false;
     }
-
-    /// True if `other` is a die of the same package and shows the same counter.
-    pub(super) fn is_mirrored_by(&mut self, other: &mut Zone) -> bool {
-        let tolerance = Energy::from_joules(1.0);
-        if self.package_of_die().is_none() || self.package_of_die() != other.package_of_die() {
-            return false;
-        }
-        let (Ok(before), Ok(value), Ok(after)) =
-            (self.energy.energy(), other.energy.energy(), self.energy.energy())
-        else {
-            return false;
-        };
-        // The counter may start over between two of the reads, so distances are those on its circle.
-        let turn = self.specification.wrap.unwrap_or(Energy::ZERO);
-        let distance = (value + tolerance - before).modulo(turn);
-        value > Energy::ZERO
-            && distance >= Energy::ZERO
-            && distance <= (after - before).modulo(turn) + tolerance + tolerance
-    }
-
-    /// Notes that `mirror` shows this counter, too.
-    pub(super) fn stand_for(&mut self, mirror: &Zone) {
-        self.specification
-            .scope
-            .push_str(&format!("; {} shows this same counter", mirror.specification.domain.id));
-    }
-
-    fn package_of_die(&self) -> Option<&str> {
-        let Domain { id, hardware, .. } = &self.specification.domain;
-        let (package, die) = domain::split(id);
-        die.filter(|_| *hardware == Hardware::Cpu).map(|_| package)
-    }
+    let (Ok(before), Ok(value), Ok(after)) = (one.raw(), other.raw(), one.raw()) else {
+        return false;
+    };
+    // The counter may start over between two of the reads, so distances are those on its circle.
+    let turn = one.specification.wrap.unwrap_or(Energy::ZERO);
+    let distance = (value + tolerance - before).modulo(turn);
+    value > Energy::ZERO
+        && distance >= Energy::ZERO
+        && distance <= (after - before).modulo(turn) + tolerance + tolerance
 }
 
-impl Sensor for Zone {
-    fn specification(&self) -> &Specification {
-        &self.specification
-    }
-
-    fn read(&mut self, clock: &Clock) -> Result<Reading> {
-        let (before, value, after) = clock.bracket(|| self.energy.energy());
-        let value = value.map_err(|cause| {
-            Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
-                .caused_by(cause)
-        })?;
-        let (energy, incident) = self.counter.accept(value, before.midpoint(after));
-        Ok(Reading { incident, ..Reading::new(before, Quantity::Counter(energy), after) })
-    }
+fn package_of_die(domain: &Domain) -> Option<&str> {
+    let (package, die) = domain::split(&domain.id);
+    die.filter(|_| domain.hardware == Hardware::Cpu).map(|_| package)
 }
 
 /// A zone's register of 32 bits.

@@ -8,7 +8,7 @@ use crate::sensor::{Domain, Quantity, Reading, Sensor, Specification};
 use crate::units::Power;
 
 /// A sensor that asks for the power and passes it on.
-pub(in crate::sensor) struct Gauge {
+pub(super) struct Gauge {
     specification: Specification,
     ask: Box<dyn FnMut() -> Result<Power> + Send>,
 }
@@ -17,8 +17,8 @@ impl Gauge {
     /// Opens a gauge and asks it once.
     ///
     /// # Errors
-    /// If it does not answer, or with a power below zero.
-    pub(in crate::sensor) fn open(
+    /// If it does not answer, or with a power that is not plausible.
+    pub(super) fn open(
         specification: Specification,
         ask: impl FnMut() -> Result<Power> + Send + 'static,
     ) -> Result<Gauge> {
@@ -28,7 +28,7 @@ impl Gauge {
     }
 
     /// A gauge of `driver` over `domain`, updated once in `period` with the mean over `averaging`.
-    pub(in crate::sensor) fn specification(
+    pub(super) fn specification(
         domain: Domain,
         driver: &str,
         source: String,
@@ -48,10 +48,17 @@ impl Gauge {
         }
     }
 
-    fn power(&mut self) -> Result<Power> {
+    /// The power now.
+    ///
+    /// # Errors
+    /// If it does not answer, or with a power that is not plausible.
+    pub(super) fn power(&mut self) -> Result<Power> {
         let power = (self.ask)()?;
-        if power < Power::ZERO {
-            return Err(Error::invalid(format!("it shows {power}, and nothing draws less than 0")));
+        // Generous, since what is plausible is known roughly; an error that a driver prints as a power is far beyond.
+        if power < Power::ZERO || power > self.specification.most * 3.0 {
+            return Err(Error::invalid(format!(
+                "it shows {power}, which nothing of its kind draws"
+            )));
         }
         Ok(power)
     }
@@ -64,17 +71,14 @@ impl Sensor for Gauge {
 
     fn read(&mut self, clock: &Clock) -> Result<Reading> {
         let (before, power, after) = clock.bracket(|| self.power());
-        let power = power.map_err(|cause| {
-            Error::lost(format!("{} was lost: {cause}", self.specification.domain.id))
-                .caused_by(cause)
-        })?;
+        let power = power.map_err(|cause| cause.loses(&self.specification.domain.id))?;
         Ok(Reading::new(before, Quantity::Gauge(power), after))
     }
 }
 
 /// The power that a firmware shows for a whole package or machine, unless it is one of its ways to say that there is
 /// none: all ones (ACPI 6.5, 10.4, `_PMM`), or nothing at all, as Linux passes on a meter that has not yet answered.
-pub(in crate::sensor) fn of_firmware(power: Power) -> Result<Power> {
+pub(super) fn of_firmware(power: Power) -> Result<Power> {
     if power == Power::ZERO || power >= Power::from_milliwatts(u32::MAX) {
         return Err(Error::lost(format!("the firmware shows {power}, which stands for no value")));
     }

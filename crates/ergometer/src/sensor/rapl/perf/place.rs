@@ -4,8 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::sensor::attribute::{number, text};
-
-use super::machine::{Machine, Vendor};
+use crate::sensor::machine::{Machine, Vendor};
 
 /// A part of the machine whose counters the kernel reads on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
