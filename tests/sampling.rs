@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ergometer::log::Line;
 use ergometer::sensor::fake::{Fake, Load};
-use ergometer::sensor::{Reading, Sensor, Specification};
+use ergometer::sensor::{Domain, Hardware, Reading, Sensor, Specification};
 use ergometer::{Clock, Energy, Kind, Meter, Power, Quality, Record, Result, Timestamp};
 
 use crate::lab::{Lab, constant, cpu, gpu, lines, of, steps_of_30_ms, windows};
@@ -331,4 +331,89 @@ fn turns_shorter_than_an_update_are_told_apart_over_many() {
         assert!(error.abs() < 3.0 * u && u < 4.0, "{activity:?}");
     }
     assert!((power("step").time.as_secs_f64() - 50.0).abs() < 1.0, "{:?}", end.activities);
+}
+
+#[test]
+fn no_energy_is_negative_where_a_sensor_is_lost() {
+    for back in [false, true] {
+        let lab = Lab::new();
+        let from = Timestamp::from_nanos(21_030_000_000);
+        let until = from + Duration::from_secs(if back { 7 } else { 600 });
+        let meter = lab.meter([gpu(constant(300.0)).fails_over(from..until)]);
+        let run = meter.run("lost").start().unwrap();
+        let path = run.path().to_owned();
+        for _epoch in run.epochs(1..=4) {
+            for _step in run.steps(0..100) {
+                lab.pass(100);
+            }
+        }
+        run.finish().unwrap();
+        let windows = windows(&path);
+        let least = windows.iter().filter_map(|window| window.energy).min().unwrap();
+        assert!(least >= Energy::ZERO, "{least}, back: {back}");
+    }
+}
+
+#[test]
+fn idle_time_between_runs_and_steady_phases_are_no_disagreement() {
+    let lab = Lab::new();
+    let at = |seconds: u64| Timestamp::from_nanos(1_000_000_000) + Duration::from_secs(seconds);
+    let load = Load::Steps(vec![
+        (at(0), Power::from_watts(400.0)),
+        (at(60), Power::from_watts(60.0)),
+        (at(660), Power::from_watts(390.0)),
+        (at(700), Power::from_watts(60.0)),
+        (at(900), Power::from_watts(410.0)),
+    ]);
+    let (mut sensor, _) = Watched::new(gpu(load.clone()));
+    let hands = lab.hands.clone();
+    sensor.opinion = Some(Box::new(move |_| load.at(hands.now())));
+    let meter = meter(&lab, sensor);
+    let first = train(&lab, &meter, 60);
+    lab.pass(600_000);
+    let second = train(&lab, &meter, 400);
+    assert_eq!((events(&first, "suspect").len(), events(&second, "suspect").len()), (0, 0));
+}
+
+#[test]
+fn sleep_is_noticed_by_a_gauge_that_repeats_itself() {
+    let lab = Lab::new();
+    let gauge = Fake::gauge(Domain::new(Hardware::Node, "0", "fake"), constant(100.0))
+        .period(Duration::from_secs(1));
+    let meter = lab.meter([gauge]);
+    let run = meter.run("slept").start().unwrap();
+    let path = run.path().to_owned();
+    for epoch in run.epochs(1..=3) {
+        lab.pass(5_300);
+        if epoch == 2 {
+            lab.hands.sleep(Duration::from_secs(3_600));
+        }
+        lab.pass(5_300);
+    }
+    run.finish().unwrap();
+    let windows = windows(&path);
+    let partial: Vec<_> =
+        of(&windows, Kind::Epoch).iter().map(|epoch| epoch.quality == Quality::Partial).collect();
+    assert_eq!(partial, [false, true, false]);
+}
+
+#[test]
+fn a_counter_that_stands_still_is_said_and_not_asked_for_ever_faster() {
+    let lab = Lab::new();
+    let at = |seconds: u64| Timestamp::from_nanos(1_000_000_000) + Duration::from_secs(seconds);
+    let (sensor, reads) = Watched::new(gpu(constant(300.0)).stalls_over(at(20)..at(60)));
+    let meter = meter(&lab, sensor);
+    let run = meter.run("still").start().unwrap();
+    let path = run.path().to_owned();
+    let mut counts = Vec::new();
+    for _epoch in run.epochs(1..=8) {
+        let before = reads.lock().unwrap().len();
+        lab.pass(10_000);
+        counts.push(reads.lock().unwrap().len() - before);
+    }
+    run.finish().unwrap();
+    assert!(counts[3] <= counts[1], "{counts:?}");
+    assert_eq!(events(&path, "stalled").len(), 1);
+    let total: Energy = of(&windows(&path), Kind::Epoch).iter().filter_map(|it| it.energy).sum();
+    assert!((total.as_joules() - 24_000.0).abs() < 60.0, "{total}");
 }

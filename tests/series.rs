@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ergometer::sensor::fake::{Fake, Load};
-use ergometer::sensor::{Domain, Hardware, Sensor};
+use ergometer::sensor::{Calibration, Domain, Hardware, Sensor};
 use ergometer::series::{Place, Series};
 use ergometer::{Energy, FakeClock, Power, Timestamp};
 use proptest::prelude::*;
@@ -201,4 +201,61 @@ fn a_gauge_is_integrated_over_its_updates_and_not_over_polls() {
     let (start, end) = (start + millis(500), start + millis(40_500));
     let (ours, truth) = (series.between(start, end).unwrap().energy, load.between(start, end));
     assert!((ours.as_joules() / truth.as_joules() - 1.0).abs() < 0.01, "{ours} against {truth}");
+}
+
+fn calibration(gain: f64, offset: f64) -> Calibration {
+    Calibration {
+        gain,
+        gain_uncertainty: 0.01,
+        offset: Power::from_watts(offset),
+        offset_uncertainty: Power::from_watts(0.5),
+        date: "2026-11-22".to_owned(),
+        reference: "a power analyser".to_owned(),
+    }
+}
+
+#[test]
+fn a_calibration_puts_energy_and_its_uncertainty_right_and_adds_nothing_for_a_sensor_that_is_gone()
+{
+    let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
+    let gone = || gpu(constant(200.0)).fails_over(at(20_000)..at(90_000));
+    let calibrated = |gain, offset| {
+        let sensor = gone().specified(|it| it.calibration = Some(calibration(gain, offset)));
+        sampled(sensor, millis(10), millis(40_000)).0
+    };
+    let (bare, ..) = sampled(gone(), millis(10), millis(40_000));
+    for (gain, offset) in [(2.0, 0.0), (1.0, 38.0), (1.045, -22.6)] {
+        let series = calibrated(gain, offset);
+        let span = series.between(at(2_050), at(12_020)).unwrap();
+        let plain = bare.between(at(2_050), at(12_020)).unwrap();
+        let expected = gain * plain.energy.as_joules() + offset * 9.97;
+        assert!((span.energy.as_joules() - expected).abs() < 1e-6, "{span:?}");
+        assert!((span.uncertainty / plain.uncertainty - gain).abs() < 1e-6, "{span:?} {plain:?}");
+        let after = series.between(at(25_000), at(35_000)).unwrap();
+        assert_eq!(after.energy, Energy::ZERO, "{gain} {offset}");
+    }
+}
+
+#[test]
+fn a_coarse_quantum_is_in_the_uncertainty() {
+    // The platform counter of some servers moves in steps of 1 J.
+    let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
+    let psys = Fake::counter(Domain::new(Hardware::Node, "psys", "fake"), constant(300.0))
+        .quantum(Energy::from_joules(1.0));
+    let (series, ..) = sampled(psys, millis(20), millis(10_000));
+    let span = series.between(at(5_000), at(6_000)).unwrap();
+    assert!(span.uncertainty >= (2.0 / 12.0_f64).sqrt(), "{span:?}");
+}
+
+#[test]
+fn a_late_sensor_is_uncertain_where_the_power_changes_and_nowhere_else() {
+    let at = |millis_: u64| Timestamp::from_nanos(1_000_000_000) + millis(millis_);
+    let load =
+        Load::Steps(vec![(at(0), Power::from_watts(60.0)), (at(8_000), Power::from_watts(400.0))]);
+    let late = gpu(load).specified(|it| it.delay = millis(50));
+    let (series, ..) = sampled(late, millis(10), millis(12_000));
+    let uncertainty = |from, to| series.between(at(from), at(to)).unwrap().uncertainty;
+    let across = 0.05 * 340.0 / 3_f64.sqrt();
+    assert!(uncertainty(5_000, 10_000) >= across, "{}", uncertainty(5_000, 10_000));
+    assert!(uncertainty(5_000, 7_000) < across / 2.0, "{}", uncertainty(5_000, 7_000));
 }

@@ -15,7 +15,9 @@ pub(crate) struct Agreement {
     changes: f64,
     mean: f64,
     squares: f64,
-    last: Option<Power>,
+    last: Option<(Timestamp, Power)>,
+    /// The integral of the power between its readings.
+    integral: Energy,
 }
 
 /// Readings that one judgement is made of.
@@ -30,7 +32,11 @@ const TOLERANCE: f64 = 0.1;
 impl Agreement {
     /// Takes in the power read at `at`, when the counter's Ê was `energy`.
     pub(crate) fn add(&mut self, power: Power, at: Timestamp, energy: Energy) {
-        self.changes += if self.last.replace(power) == Some(power) { 0.0 } else { 1.0 };
+        if let Some((then, before)) = self.last {
+            self.integral += before.mean(power) * at.since(then);
+        }
+        let steady = self.last.replace((at, power)).is_some_and(|(_, before)| before == power);
+        self.changes += if steady { 0.0 } else { 1.0 };
         self.begun.get_or_insert((at, energy));
         self.count += 1.0;
         let off = power.as_watts() - self.mean;
@@ -44,9 +50,10 @@ impl Agreement {
         if self.count < if now { SOME } else { ENOUGH } {
             return None;
         }
-        let Agreement { begun, count, changes, mean, squares, .. } = std::mem::take(self);
-        let (since, start) = begun?;
+        let Agreement { begun, count, changes, squares, last, integral, .. } = std::mem::take(self);
+        let ((since, start), (then, power)) = (begun?, last?);
         let counter = (energy - start).over(at.since(since))?.as_watts();
+        let mean = (integral + power * at.since(then)).over(at.since(since))?.as_watts();
         // Readings of one update are one reading, as far as the scatter goes.
         let error = (squares / (count - 1.0) / changes).sqrt();
         (mean > 0.0).then(|| (counter / mean, error / mean))

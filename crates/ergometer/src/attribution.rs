@@ -200,3 +200,33 @@ impl Budget {
         (self.boundaries + families).sqrt()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensor::{Domain, Hardware};
+    use crate::units::Power;
+
+    #[test]
+    fn gains_and_offsets_of_a_family_err_together_and_families_apart() {
+        let sensor = |family: &str| Specification {
+            gain: 0.03,
+            offset: Power::from_watts(1.0),
+            family: family.to_owned(),
+            ..Specification::counter(Domain::new(Hardware::Cpu, family, "a part"), "a source")
+        };
+        let uncertainty = |families: &[&str]| {
+            let mut budget = Budget::default();
+            for family in families {
+                let time = Duration::from_secs(10);
+                budget.add_gain(&sensor(family), Energy::from_joules(1_000.0), time);
+            }
+            budget.uncertainty()
+        };
+        // 30 J of gain and 10 J of offset.
+        let one = 30_f64.hypot(10.0);
+        assert!((uncertainty(&["rapl"]) - one).abs() < 1e-9);
+        assert!((uncertainty(&["rapl", "rapl"]) - 2.0 * one).abs() < 1e-9);
+        assert!((uncertainty(&["rapl", "nvml"]) - 2_f64.sqrt() * one).abs() < 1e-9);
+    }
+}

@@ -31,6 +31,9 @@ pub(crate) struct Told {
     /// How far back each recorder still looks; what lies before all of them is forgotten.
     pub(crate) horizons: BTreeMap<u64, Timestamp>,
     lost: bool,
+    /// True while the driver does not answer, and while the counter stands still.
+    silent: bool,
+    still: bool,
     /// What the calls into the driver cost.
     pub(crate) calls: Calls,
     /// The stack's processor time, on the first of its sensors.
@@ -69,6 +72,8 @@ impl Channel {
                 forgotten: 0,
                 horizons: BTreeMap::new(),
                 lost: false,
+                silent: false,
+                still: false,
                 calls: Calls::default(),
                 processor: Duration::ZERO,
                 doubt: 0.0,
@@ -88,7 +93,8 @@ impl Channel {
         told.calls.add(took, reading.is_ok());
         match reading {
             Ok(reading) => {
-                if std::mem::take(&mut told.lost) {
+                let silent = std::mem::take(&mut told.silent);
+                if std::mem::take(&mut told.lost) || silent {
                     told.note(reading.before, "sensor-back", None);
                 } else if let Some(last) = told.series.last_read() {
                     let gap = reading.before.since(last);
@@ -143,17 +149,28 @@ impl Told {
         self.happenings.iter().skip(seen.saturating_sub(self.forgotten)).cloned().collect()
     }
 
-    /// Says so, once, if a driver has not answered for so long that it must hang, or a counter stands still.
+    /// True while readings fail.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Says so, once, if a driver has not answered for so long that it must hang, or if a counter stands still.
     ///
     /// The sampler cannot: it may be the one that hangs.
     pub(crate) fn check_heartbeat(&mut self, now: Timestamp) {
         let patience = stall(self.series.period()) + IDLE;
-        let silent = self.series.last_read().is_some_and(|read| now.since(read) > patience);
-        if silent && !self.lost {
-            self.lost = true;
+        let long_ago = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) > patience);
+        if long_ago(self.series.last_read()) && !self.lost && !self.silent {
+            self.silent = true;
             let detail = format!("the driver has not answered for {patience:.1?}");
             self.note(now, "stalled", Some(detail));
         }
+        let still = long_ago(self.series.updated()) && self.series.is_repeating() && !self.silent;
+        if still && !self.still {
+            let detail = format!("its counter has not moved for {patience:.1?}");
+            self.note(now, "stalled", Some(detail));
+        }
+        self.still = still;
     }
 
     pub(crate) fn note(&mut self, at: Timestamp, event: &'static str, detail: Option<String>) {

@@ -19,8 +19,10 @@ pub(crate) struct Pace {
     tried: bool,
     /// Where the next update is expected; `None` until the period is known.
     track: Option<Track>,
-    /// How many times slower than it should it is read, because its driver is slow or busy.
+    /// How many times slower than it should it is read because its driver is slow, and because its stack takes too much
+    /// of a processor.
     back_off: u32,
+    thrift: u32,
     /// Reads, and those that took long, since this was last thought over.
     reads: u32,
     slow: u32,
@@ -65,6 +67,7 @@ impl Pace {
             tried: specification.provenance == Provenance::Model,
             track: None,
             back_off: 1,
+            thrift: 1,
             reads: 0,
             slow: 0,
             dither: Dither(specification.domain.id.len() as u64),
@@ -78,12 +81,23 @@ impl Pace {
 
     /// Reads less often: the whole stack takes too much of a processor.
     pub(crate) fn slow_down(&mut self) {
-        self.back_off = (self.back_off * 2).min(MOST_BACK_OFF);
+        self.thrift = (self.thrift * 2).min(MOST_BACK_OFF);
+    }
+
+    /// Reads more often again: the stack takes little of a processor.
+    pub(crate) fn speed_up(&mut self) {
+        self.thrift = (self.thrift / 2).max(1);
     }
 
     /// When to read next, after `read`; `idle` while no run is in progress.
     pub(crate) fn next(&mut self, read: Read, series: &Series, idle: bool) -> Timestamp {
         self.think_over(read);
+        // A slow sensor must not keep its stack's thread from the others: at most a tenth of the time is its own.
+        let polite = if self.tried { read.at + read.took * 9 } else { read.at };
+        self.wanted(read, series, idle).max(polite)
+    }
+
+    fn wanted(&mut self, read: Read, series: &Series, idle: bool) -> Timestamp {
         if !self.tried {
             let since = *self.trial.get_or_insert(read.at);
             self.tried = series.is_period_known() || read.at.since(since) >= TRIAL_TIME;
@@ -93,9 +107,9 @@ impl Pace {
         if idle {
             return read.at + self.dither.of(IDLE.max(self.interval));
         }
-        let period = series.update_period();
+        let (period, slower) = (series.update_period(), self.back_off.max(self.thrift));
         match (series.updated(), series.jitter()) {
-            (Some(updated), Some(jitter)) if period >= TRACKED && self.back_off == 1 => {
+            (Some(updated), Some(jitter)) if period >= TRACKED && slower == 1 => {
                 let new = || Track::new(updated, period, jitter);
                 let track = self.track.get_or_insert_with(new);
                 if track.period.abs_diff(period) > period / 4 {
@@ -105,7 +119,7 @@ impl Pace {
             }
             _ => {
                 self.track = None;
-                let interval = (self.interval * self.back_off).min(IDLE.max(self.interval));
+                let interval = (self.interval * slower).min(IDLE.max(self.interval));
                 read.at + self.dither.of(interval)
             }
         }
@@ -118,7 +132,7 @@ impl Pace {
             match self.slow {
                 0 => self.back_off = (self.back_off / 2).max(1),
                 1 => {}
-                _ => self.slow_down(),
+                _ => self.back_off = (self.back_off * 2).min(MOST_BACK_OFF),
             }
             (self.reads, self.slow) = (0, 0);
         }
@@ -136,6 +150,8 @@ struct Track {
     narrow: Duration,
     /// The last read that showed the old value, if it was just before the expected update.
     before: Option<Timestamp>,
+    /// Reads in a row for which an update has been overdue.
+    overdue: u32,
 }
 
 impl Track {
@@ -145,7 +161,7 @@ impl Track {
     fn new(updated: Timestamp, period: Duration, jitter: Duration) -> Self {
         let narrow = (jitter * 4).max(period / 50).max(LEAST).min(period / 10);
         let bracket = (narrow * 2).min(period / 10);
-        Track { expected: updated + period, period, narrow, bracket, before: None }
+        Track { expected: updated + period, period, narrow, bracket, before: None, overdue: 0 }
     }
 
     /// When to read next.
@@ -155,6 +171,7 @@ impl Track {
         if !read.updated {
             self.before = Some(read.at).filter(|at| *at >= opens);
         } else {
+            self.overdue = 0;
             match self.before.take() {
                 Some(before) if read.at <= closes => {
                     self.bracket -= self.bracket / 16;
@@ -180,7 +197,9 @@ impl Track {
         } else if read.at < self.expected + bracket * 3 / 4 {
             (self.expected + bracket).max(read.at + LEAST)
         } else {
-            read.at + bracket
+            // It is late, or the counter stands still: look for it less and less often.
+            self.overdue += 1;
+            read.at + (bracket * self.overdue.min(64)).min(self.period * 2)
         }
     }
 

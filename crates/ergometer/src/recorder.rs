@@ -11,7 +11,7 @@ mod rhythm;
 mod scope;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,6 +110,8 @@ struct Recording {
     /// What the meter had cost when the run began.
     expense: Expense,
     rhythm: Rhythm,
+    /// The sensors that the run was warned of because they beat with its steps.
+    warned: BTreeSet<usize>,
     activities: Activities,
     scope: Scope,
     progress: Timestamp,
@@ -138,6 +140,7 @@ impl Recording {
             overflows: 0,
             expense: Expense::of(&run.channels),
             rhythm: Rhythm::default(),
+            warned: BTreeSet::new(),
             activities: Activities::default(),
             scope,
             progress: run.start,
@@ -286,7 +289,7 @@ impl Recording {
                 }
                 branch.queue.pop_front();
                 branch.reached = at;
-                let boundary = if timeless { None } else { Some(self.boundary(at)) };
+                let boundary = if timeless { None } else { Some(self.settled_boundary(at)) };
                 branch.apply(self, mark, boundary);
             }
             branch.decide_if_over(self, now);
@@ -318,6 +321,20 @@ impl Recording {
                 + channel.specification.interval * 3 / 2
         });
         slowest.max().unwrap_or_default().min(LAST_EDGE)
+    }
+
+    /// A boundary whose windows are written down.
+    fn settled_boundary(&self, at: Timestamp) -> Boundary {
+        let points = self.run.channels.iter().map(|channel| {
+            let told = channel.told();
+            // At the end nothing comes after that could take an extrapolation back, if the sensor is alive.
+            if self.finish.is_some() && !told.is_lost() {
+                told.series.at(at)
+            } else {
+                told.series.settled_at(at)
+            }
+        });
+        Boundary::new(at, points)
     }
 
     fn boundary(&self, at: Timestamp) -> Boundary {
@@ -475,8 +492,10 @@ impl Recording {
     fn look_after_sensors(&mut self, now: Timestamp) {
         for (sensor, channel) in self.sensors.iter_mut().zip(&self.run.channels) {
             let mut told = channel.told();
+            let specification = &channel.specification;
             told.check_heartbeat(now);
-            sensor.gain = channel.specification.gain.hypot(told.doubt);
+            // What was in doubt once may have been wrong all the time.
+            sensor.gain = sensor.gain.max(specification.gain.hypot(told.doubt));
         }
     }
 
@@ -488,8 +507,8 @@ impl Recording {
             let period = {
                 let mut told = channel.told();
                 let period = told.series.update_period();
-                let news = told.series.set_hidden(rhythm.hides_from(period));
-                if !news || !rhythm.beats_with(period) {
+                told.series.set_hidden(rhythm.hides_from(period));
+                if !rhythm.beats_with(period) || !self.warned.insert(sensor) {
                     continue;
                 }
                 period

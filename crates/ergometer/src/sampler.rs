@@ -189,6 +189,8 @@ impl Stack {
         let share = spent.saturating_sub(before).as_secs_f64() / now.since(since).as_secs_f64();
         if before > Duration::ZERO && share > SHARE {
             self.sensors.iter_mut().for_each(|sampled| sampled.pace.slow_down());
+        } else if share < SHARE / 4.0 {
+            self.sensors.iter_mut().for_each(|sampled| sampled.pace.speed_up());
         }
     }
 }
@@ -230,6 +232,10 @@ impl Sampled {
         }
         if idle {
             self.asked = None;
+            if !trying {
+                // The power beside the counter is not asked for meanwhile: nothing to compare the idle time with.
+                self.agreement = Agreement::default();
+            }
         } else {
             self.ask_who_shares(after);
         }

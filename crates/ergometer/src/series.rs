@@ -44,6 +44,8 @@ pub struct Series {
     updates: Times,
     /// True if the last value was seen more than once.
     repeated: bool,
+    /// How often the last value of a counter was seen again.
+    again: u32,
     /// When the last update was seen, wherever it is put.
     seen: Timestamp,
     /// The smallest change of a counter that was seen.
@@ -98,6 +100,7 @@ impl Series {
             intervals: Times::default(),
             updates: Times::default(),
             repeated: false,
+            again: 0,
             seen: Timestamp::default(),
             step: None,
             edges: VecDeque::new(),
@@ -134,9 +137,11 @@ impl Series {
         if last.quantity == reading.quantity && whole {
             self.last = Some(reading);
             self.repeated |= reading.before > last.after;
+            self.again += 1;
             self.slower |= reading.before.since(newest) > self.period * 3 / 2;
             return;
         }
+        self.again = 0;
         // A reading during which the thread was put aside cannot date its update; the next one can.
         let width = reading.after.since(reading.before);
         if whole && width > self.period / 4 && self.period >= DATABLE && self.slow < 3 {
@@ -179,7 +184,8 @@ impl Series {
         let Quantity::Gauge(before) = last.quantity else { return };
         let newest = self.edges.back().map_or(last.before, |edge| edge.at);
         // A gauge that repeats itself within a period has not been updated: integrate over updates, not over polls.
-        if before == power && reading.before.since(newest) < self.period {
+        let again = before == power && reading.before.since(newest) < self.period;
+        if again && !is_break(reading.incident) {
             self.repeated = true;
             return;
         }
@@ -239,7 +245,8 @@ impl Series {
             let period = at.since(second.at);
             if second.at.before(period) < first.at && second.at.since(first.at) < period {
                 self.edges[0].at = second.at.before(period);
-                self.edges[0].half = second.half.max(edge.half);
+                // It came some jitter sooner or later than that.
+                self.edges[0].half = second.half.max(edge.half).max(period / 4);
             }
         }
         self.edges.push_back(edge);
@@ -316,6 +323,11 @@ impl Series {
         self.updates.median().unwrap_or(self.period)
     }
 
+    /// True if a counter was seen again and again with the same value.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.again >= 16
+    }
+
     /// The smallest change of a counter that was seen: a multiple of its quantum.
     pub fn smallest_change(&self) -> Option<Energy> {
         self.step
@@ -367,6 +379,16 @@ impl Series {
     /// update times are known to ± h; the counter counts in steps of q: u² = min(b², D²/3) + (P·h)²/3 + q²/12
     /// (rectangular distributions, GUM 4.3.7).
     pub fn at(&self, at: Timestamp) -> Option<Point> {
+        self.point(at, true)
+    }
+
+    /// Ê at `at`, without anything that no update has shown: what is written down for a sensor that has gone quiet must not
+    /// be taken back when it returns.
+    pub fn settled_at(&self, at: Timestamp) -> Option<Point> {
+        self.point(at, false)
+    }
+
+    fn point(&self, at: Timestamp, extrapolate: bool) -> Option<Point> {
         let next = self.edges.partition_point(|edge| edge.at <= at);
         let point = match (next.checked_sub(1).map(|last| self.edges[last]), self.edges.get(next)) {
             (None, None) => return None,
@@ -377,7 +399,7 @@ impl Series {
                 place: Place::Before,
                 power: self.power_of(1).unwrap_or_default(),
                 variance: first.variance,
-                slack: first.slack,
+                slack: (first.slack, first.slack),
                 broken: (first.broken, first.broken),
             },
             (Some(last), None) => {
@@ -385,7 +407,7 @@ impl Series {
                 let late = self.period().max(self.period).max(self.interval) * 2;
                 // After a single update no power is known that could be extrapolated.
                 let (place, power) = match self.power() {
-                    Some(power) if lag <= late => (Place::After, power),
+                    Some(power) if lag <= late && extrapolate => (Place::After, power),
                     _ => (Place::Beyond, Power::ZERO),
                 };
                 let bend = self.reach.spread(power) * lag.as_secs_f64();
@@ -398,7 +420,7 @@ impl Series {
                     place,
                     power,
                     variance: last.variance,
-                    slack: last.slack,
+                    slack: (last.slack, last.slack),
                     broken: (last.broken, last.broken),
                 }
             }
@@ -417,12 +439,15 @@ impl Series {
                     place: Place::Between,
                     power,
                     variance: from.variance + part * (to.variance - from.variance),
-                    slack: from.slack + part * (to.slack - from.slack),
+                    // What is not looked at may be all before, or all after.
+                    slack: (from.slack, if at > from.at { to.slack } else { from.slack }),
                     broken: (from.broken, to.broken),
                 }
             }
         };
-        Some(self.calibrated(point, at))
+        // Nothing is added for a sensor that is gone.
+        let until = if point.place == Place::Beyond { self.updated() } else { None };
+        Some(self.calibrated(point, until.unwrap_or(at)))
     }
 
     /// The energy between two moments; `None` where nothing is known about either.
@@ -451,9 +476,9 @@ impl Series {
     }
 
     /// Says whether the load repeats itself about as often as the sensor is updated, so that updates cannot tell what it
-    /// does in between; tells whether that is news.
-    pub fn set_hidden(&mut self, hidden: bool) -> bool {
-        std::mem::replace(&mut self.hidden, hidden) != hidden
+    /// does in between.
+    pub fn set_hidden(&mut self, hidden: bool) {
+        self.hidden = hidden;
     }
 
     /// Forgets edges that no moment from `moment` on needs.
@@ -483,7 +508,8 @@ impl Series {
             let turn = mean.width().as_secs_f64();
             let first =
                 self.bends.over(turn / typical).min(self.reach.bend(power, turn / 2.0, turn));
-            return (learned.hypot(first), most);
+            let reach = turn * (self.reach.most - self.reach.least).as_watts();
+            return (learned.hypot(first), most + reach);
         }
         // A jump of the power within the interval is no part of what is usual, and shows in the neighbours.
         let jump = match (self.power_of(to - 1), self.power_of(to + 1)) {
@@ -514,7 +540,7 @@ impl Series {
             bound: gain * point.bound,
             power: point.power * gain + calibration.offset,
             variance: gain * gain * point.variance,
-            slack: gain * point.slack,
+            slack: (gain * point.slack.0, gain * point.slack.1),
             ..point
         }
     }

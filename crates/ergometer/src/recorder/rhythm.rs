@@ -22,7 +22,7 @@ pub(super) struct Beat {
 }
 
 /// Steps that one judgement is made of, and after how many a new one is.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 16;
 
 /// A sensor that is updated, or looks, in step with the load sees the same part of it again and again. In simulation
 /// (500/200 W in turns, a counter that looks at 25 of each 100 ms) the error was up to 43 % at step lengths of 100 and

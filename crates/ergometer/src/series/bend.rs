@@ -85,21 +85,24 @@ pub(super) fn of_a_jump(before: Power, within: Power, after: Power, part: f64, l
     step.abs() * length * triangle
 }
 
-/// A mean that forgets.
+/// A mean that forgets, slowly and fast: the larger counts, so that a load that has just begun to vary is not taken for
+/// the steady one before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Square {
-    mean: f64,
+    slow: f64,
+    fast: f64,
     count: f64,
 }
 
 impl Square {
     fn add(&mut self, square: f64) {
-        self.count = (self.count + 1.0).min(MEMORY);
-        self.mean += (square - self.mean) / self.count;
+        self.count += 1.0;
+        self.slow += (square - self.slow) / self.count.min(MEMORY);
+        self.fast += (square - self.fast) / self.count.min(ENOUGH);
     }
 
     fn mean(&self) -> Option<f64> {
-        (self.count >= ENOUGH).then_some(self.mean)
+        (self.count >= ENOUGH).then_some(self.slow.max(self.fast))
     }
 }
 

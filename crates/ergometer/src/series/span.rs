@@ -18,9 +18,9 @@ pub struct Point {
     pub place: Place,
     /// The mean power between the updates around the moment.
     pub(super) power: Power,
-    /// What sampling has added up to here: variance in J², and the bound in joules.
+    /// What sampling has added up to here: variance in J², and the bound in joules, at least and at most.
     pub(super) variance: f64,
-    pub(super) slack: f64,
+    pub(super) slack: (f64, f64),
     /// Broken intervals that ended before this moment, and those that ended or were under way.
     pub(super) broken: (u64, u64),
 }
@@ -115,7 +115,7 @@ impl Span {
         let bound = start.bound
             + end.bound
             + delay * (reach.most - reach.least).as_watts()
-            + (end.slack - start.slack).max(0.0);
+            + (end.slack.1 - start.slack.0).max(0.0);
         Span {
             energy,
             uncertainty: uncertainty.min(farthest / 3_f64.sqrt()),
