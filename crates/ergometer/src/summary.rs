@@ -426,6 +426,27 @@ impl Summary {
                 None => writeln!(f, "happened: {event} ({count}×)")?,
             }
         }
+        let activities: Vec<_> = self
+            .end
+            .activities
+            .iter()
+            .map(|it| format!("{} {} ± {}", it.name, it.power, it.uncertainty * 2.0))
+            .collect();
+        if !activities.is_empty() {
+            writeln!(f, "mean power (k=2, of the fit): {}", activities.join(", "))?;
+        }
+        if let Some(cost) = &self.end.cost {
+            let share = cost.processor.as_secs_f64() / self.end.duration.as_secs_f64().max(1e-9);
+            write!(f, "the meter itself: {:.2} % of one processor, ", 100.0 * share)?;
+            match cost.slowest {
+                Some(slowest) => writeln!(
+                    f,
+                    "{} reads of sensors, 99 % within {slowest:.1?}",
+                    thousands(cost.reads)
+                )?,
+                None => writeln!(f, "no reads of sensors")?,
+            }
+        }
         // The last line, without an end: there is always something that no sensor covers.
         let unmeasured: Vec<_> =
             self.manifest.unmeasured.iter().map(|part| part.source.as_str()).collect();
