@@ -16,6 +16,7 @@ mod tidy;
 mod cli;
 mod comparison;
 mod doctor;
+mod papers;
 
 // Whole machines.
 mod drivers;

@@ -17,5 +17,7 @@
 //! ```
 
 mod comparison;
+pub mod footprint;
+pub mod quantity;
 
 pub use comparison::{Comparison, Covered, Group, Ratio, Spread};
