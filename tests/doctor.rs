@@ -1,7 +1,7 @@
 //! `ergometer doctor`: what it says of a machine, and whether that holds.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +59,11 @@ impl Machine {
         fs::write(path, text).unwrap();
     }
 
+    /// A file of the process's own root directory.
+    fn own_root(&self, path: &str) {
+        self.proc(Path::new("self/root").join(path).to_str().unwrap(), "");
+    }
+
     fn processor(&self, flags: &str) {
         let text = format!(
             "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\
@@ -67,13 +72,13 @@ impl Machine {
         self.proc("cpuinfo", &text);
     }
 
-    fn library(&self) -> PathBuf {
+    fn nvml(&self) -> PathBuf {
         let nothing = || self.tree.root().join("libnvidia-ml.so.1");
         self.nvml.as_ref().map_or_else(nothing, Nvml::path)
     }
 
     fn doctor(&self, options: &[&str]) -> Answer {
-        let (library, devices) = (self.library(), self.tree.root().join("dev"));
+        let (library, devices) = (self.nvml(), self.tree.root().join("dev"));
         let places = [
             ["--sysfs", self.tree.root().to_str().unwrap()],
             ["--procfs", self.procfs.path().to_str().unwrap()],
@@ -158,7 +163,7 @@ fn what_a_meter_would_use_is_used() {
     let answer = machine.doctor(&["--json"]).json();
     let used = sensors(&answer, true, "/domain/id");
     let builder = Meter::builder().sysfs(machine.tree.root()).procfs(machine.procfs.path());
-    let builder = builder.devices(machine.tree.root()).nvml_library(machine.library());
+    let builder = builder.devices(machine.tree.root()).nvml_library(machine.nvml());
     let meter = builder.build().unwrap();
     assert_eq!(used, meter.sensors().map(|it| it.domain.id.as_str()).collect::<Vec<_>>());
     let expected =
@@ -224,7 +229,7 @@ fn an_idle_card_is_left_out_and_said() {
     let search = Search {
         sysfs: all.tree.root().to_owned(),
         procfs: all.procfs.path().to_owned(),
-        nvml_library: Some(all.library()),
+        nvml_library: Some(all.nvml()),
         gpus,
         ..Search::default()
     };
@@ -244,7 +249,7 @@ fn a_container_a_virtual_machine_and_a_closed_kernel_are_said_where_they_matter(
     machine.tree.file("bus/event_source/devices/power/cpumask", "\n");
     machine.proc("sys/kernel/osrelease", "6.12.117\n");
     machine.proc("sys/kernel/perf_event_paranoid", "4\n");
-    machine.proc("self/root/.dockerenv", "");
+    machine.own_root(".dockerenv");
     let answer = machine.doctor(&["--json"]).json();
     let expected = serde_json::json!({
         "system": std::env::consts::OS, "kernel": "6.12.117", "container": "Docker",
@@ -269,18 +274,25 @@ fn a_container_a_virtual_machine_and_a_closed_kernel_are_said_where_they_matter(
 
 #[test]
 fn each_runtime_leaves_its_mark() {
-    for (path, text, runtime) in [
-        ("self/root/run/.containerenv", "", "Podman"),
-        ("self/root/.singularity.d/runscript", "", "Apptainer"),
-        ("self/cgroup", "0::/kubepods.slice/kubepods-burstable.slice/cri-1.scope\n", "Kubernetes"),
-        ("self/cgroup", "12:cpuset:/docker/0123abcd\n", "Docker"),
-        ("self/cgroup", "0::/user.slice/user-1000.slice/session-3.scope\n", "null"),
+    let runtime = |machine: &Machine| {
+        let answer = machine.doctor(&["--json"]).json();
+        answer["environment"]["container"].as_str().unwrap_or("null").to_owned()
+    };
+    for (path, expected) in
+        [("run/.containerenv", "Podman"), (".singularity.d/runscript", "Apptainer")]
+    {
+        let machine = Machine::new(Tree::new());
+        machine.own_root(path);
+        assert_eq!(runtime(&machine), expected, "{path}");
+    }
+    for (groups, expected) in [
+        ("0::/kubepods.slice/kubepods-burstable.slice/cri-1.scope\n", "Kubernetes"),
+        ("12:cpuset:/docker/0123abcd\n", "Docker"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", "null"),
     ] {
         let machine = Machine::new(Tree::new());
-        machine.proc(path, text);
-        let answer = machine.doctor(&["--json"]).json();
-        let found = answer["environment"]["container"].as_str().unwrap_or("null");
-        assert_eq!(found, runtime, "{path}");
+        machine.proc("self/cgroup", groups);
+        assert_eq!(runtime(&machine), expected, "{groups}");
     }
 }
 

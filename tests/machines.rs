@@ -498,16 +498,7 @@ fn a_masked_container_is_estimated_and_told_what_to_do() {
 #[test]
 fn closed_counters_are_estimated_and_never_zero() {
     let tree = two_packages();
-    for entry in [
-        "intel-rapl:0",
-        "intel-rapl:0:1",
-        "intel-rapl:1",
-        "intel-rapl:1:1",
-        "intel-rapl:2",
-        "intel-rapl-mmio:0",
-    ] {
-        tree.close(entry);
-    }
+    tree.close_two_packages();
     let machine = Computer::new(tree).search();
     assert_eq!(machine.in_total(), ["cpu:model", "dram:model"]);
     let models = machine.found.sensors.iter().map(|sensor| sensor.specification().provenance);

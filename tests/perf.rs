@@ -245,15 +245,7 @@ fn a_domain_that_only_one_way_has_is_read_by_that_way() {
 #[test]
 fn where_both_ways_are_closed_one_absence_names_the_three_cures() {
     let tree = two_sockets();
-    let zones = [
-        "intel-rapl:0",
-        "intel-rapl:0:1",
-        "intel-rapl:1",
-        "intel-rapl:1:1",
-        "intel-rapl:2",
-        "intel-rapl-mmio:0",
-    ];
-    zones.iter().for_each(|zone| tree.close(zone));
+    tree.close_two_packages();
     let found = rapl::open_with(tree.root(), &Kernel::refusing(EACCES).opener());
     assert!(found.sensors.is_empty(), "closed is never 0 W");
     let [absence] = &found.absent[..] else { panic!("{found:?}") };

@@ -417,3 +417,24 @@ fn a_counter_that_stands_still_is_said_and_not_asked_for_ever_faster() {
     let total: Energy = of(&windows(&path), Kind::Epoch).iter().filter_map(|it| it.energy).sum();
     assert!((total.as_joules() - 24_000.0).abs() < 60.0, "{total}");
 }
+
+#[test]
+fn a_run_says_what_was_found_out_about_its_sensors_before_it_began() {
+    let lab = Lab::new();
+    let (mut sensor, _) = Watched::new(gpu(constant(70.0)));
+    sensor.opinion = Some(Box::new(|_| Power::from_watts(140.0)));
+    let gone = Timestamp::from_nanos(3_000_000_000)..Timestamp::from_nanos(900_000_000_000);
+    let meter = Meter::builder()
+        .clock(lab.clock())
+        .log_directory(lab.logs.path())
+        .sensor(sensor)
+        .sensor(cpu(constant(50.0)).fails_over(gone))
+        .build()
+        .unwrap();
+    lab.pass(10_000);
+    let path = train(&lab, &meter, 10);
+    let (suspect, lost) = (events(&path, "suspect"), events(&path, "sensor-lost"));
+    assert_eq!((suspect.len(), lost.len()), (1, 1), "{suspect:?} {lost:?}");
+    assert!(["0.49", "0.50", "0.51"].iter().any(|ratio| suspect[0].contains(ratio)), "{suspect:?}");
+    assert_eq!(lost[0], "cpu:package-0 it was lost before the run began");
+}

@@ -67,6 +67,11 @@ pub(crate) fn doubt((ratio, uncertainty): (f64, f64)) -> Option<f64> {
     (off > TOLERANCE + 2.0 * uncertainty).then(|| off / ratio.max(1e-3) / 3_f64.sqrt())
 }
 
+/// What to say of a ratio that is no agreement.
+pub(crate) fn words((ratio, _): (f64, f64)) -> String {
+    format!("its counter gives {ratio:.2} times the energy of the power beside it")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -128,11 +128,7 @@ impl Channel {
         told.agreement = Some(agreement);
         let doubt = agreement::doubt(agreement).unwrap_or(0.0);
         if doubt > 0.0 && told.doubt <= 0.0 {
-            let detail = format!(
-                "the counter gives {:.2} times the energy of the power beside it; the uncertainty covers both",
-                agreement.0
-            );
-            told.note(now, "suspect", Some(detail));
+            told.note(now, "suspect", Some(suspicion(agreement)));
         }
         told.doubt = doubt;
     }
@@ -147,6 +143,11 @@ impl Told {
     /// The happenings behind the first `seen`.
     pub(crate) fn happenings(&self, seen: usize) -> Vec<Happening> {
         self.happenings.iter().skip(seen.saturating_sub(self.forgotten)).cloned().collect()
+    }
+
+    /// Why the sensor is in doubt, if it is: for a run that begins after that was found out.
+    pub(crate) fn suspicion(&self) -> Option<String> {
+        self.agreement.filter(|_| self.doubt > 0.0).map(suspicion)
     }
 
     /// True while readings fail.
@@ -180,6 +181,10 @@ impl Told {
         }
         self.happenings.push_back(Happening { at, event, detail });
     }
+}
+
+fn suspicion(agreement: (f64, f64)) -> String {
+    format!("{}; the uncertainty covers both", agreement::words(agreement))
 }
 
 fn name(incident: Incident) -> &'static str {

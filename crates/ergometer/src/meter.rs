@@ -127,7 +127,8 @@ impl Meter {
         let known = |channel: &Channel| {
             let told = channel.told();
             let model = channel.specification.provenance == Provenance::Model;
-            told.tried && told.calls.good > 0 && (model || told.series.is_period_known())
+            let seen = told.series.recent_power().is_some();
+            told.tried && told.calls.good > 0 && seen && (model || told.series.is_period_known())
         };
         self.0.samplers.wake();
         while clock.now() < deadline && !self.0.channels.iter().all(|channel| known(channel)) {

@@ -224,7 +224,26 @@ impl Recording {
             let event = self.event(self.run.start, "resumed");
             self.note(Event { detail: Some(detail), total, ..event });
         }
+        self.note_inherited();
         self.run.journal.flush(self.run.start, true);
+    }
+
+    /// Notes what was found out about sensors before the run began: its log is read without those of other runs.
+    fn note_inherited(&mut self) {
+        for channel in self.run.channels.clone() {
+            let (lost, suspicion) = {
+                let told = channel.told();
+                (told.is_lost(), told.suspicion())
+            };
+            let lost = lost.then(|| "it was lost before the run began".to_owned());
+            for (name, detail) in [("sensor-lost", lost), ("suspect", suspicion)] {
+                if detail.is_some() {
+                    let domain = Some(channel.specification.domain.id.clone());
+                    let event = self.event(self.run.start, name);
+                    self.note(Event { domain, detail, ..event });
+                }
+            }
+        }
     }
 
     /// Gives the epoch that the process ended within its line, so that the sums stay whole.

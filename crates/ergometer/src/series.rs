@@ -366,6 +366,15 @@ impl Series {
         self.power_of(newest)
     }
 
+    /// The mean power over the last seconds, as far as updates are remembered, if that is at least a second.
+    ///
+    /// That of a single interval of a counter that is updated each millisecond says little.
+    pub fn recent_power(&self) -> Option<Power> {
+        let (first, last) = (self.edges.front()?, self.edges.back()?);
+        let time = last.at.since(first.at);
+        (time >= Duration::from_secs(1)).then(|| (last.energy - first.energy).over(time)).flatten()
+    }
+
     /// The mean power over the interval that ends with an edge.
     fn power_of(&self, edge: usize) -> Option<Power> {
         let (from, to) = (self.edges.get(edge.checked_sub(1)?)?, self.edges.get(edge)?);

@@ -25,7 +25,7 @@ pub struct Trial {
     /// The smallest change of the counter that was seen: a multiple of its quantum.
     #[serde(rename = "smallest_change_j")]
     pub smallest_change: Option<Energy>,
-    /// The mean power over the last interval between updates.
+    /// The mean power over the last seconds; `None` before there is one.
     #[serde(rename = "power_w")]
     pub power: Option<Power>,
     /// Good reads, and those that failed.
@@ -58,18 +58,13 @@ impl Trial {
             period: series.observed_period(),
             jitter: series.jitter(),
             smallest_change: series.smallest_change(),
-            power: series.power(),
+            power: series.recent_power(),
             reads: calls.good,
             failed: calls.failed,
             call: calls.percentile(0.5),
             slow_call: calls.percentile(0.99),
             agreement: told.agreement,
-            doubts: off
-                .map(|(ratio, _)| {
-                    format!("its counter gives {ratio:.2} times the energy of the power beside it")
-                })
-                .into_iter()
-                .collect(),
+            doubts: off.map(agreement::words).into_iter().collect(),
             suspect: off.is_some(),
         }
     }

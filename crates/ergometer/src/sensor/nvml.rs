@@ -25,8 +25,6 @@ pub use sharing::Processes;
 pub use visible::Visibility;
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use nvml_wrapper::error::NvmlError;
@@ -36,6 +34,7 @@ use self::failure::{explain, not_loaded};
 use self::gpu::Gpu;
 use self::visible::Card;
 use crate::error::{Error, Result};
+use crate::sensor::attempt::Attempt;
 use crate::sensor::selection::canonical;
 use crate::sensor::{Absence, Found, Selection, Sensor};
 
@@ -69,9 +68,15 @@ pub fn open_within(
     }
     let library = library.map(Path::to_path_buf);
     let (selection, visibility) = (selection.clone(), visibility.clone());
-    within(patience, move || discover(library.as_deref(), &selection, &visibility))
+    let work = move || discover(library.as_deref(), &selection, &visibility);
+    Attempt::begin("nvml", AWAKE, work)
+        .within(patience)
         .unwrap_or_else(|error| Found::nothing("nvml", error))
 }
+
+/// What to do about a driver that did not answer.
+const AWAKE: &str = "if `nvidia-smi` is slow too, `sudo nvidia-smi -pm 1` keeps the GPUs awake; if it hangs, restart the \
+                     machine";
 
 /// How long a driver may take to answer before its GPUs are given up.
 ///
@@ -80,30 +85,6 @@ pub fn open_within(
 fn patience() -> Duration {
     let nothing_to_wake = cfg!(target_os = "linux") && !Path::new("/proc/driver/nvidia").exists();
     Duration::from_secs(if nothing_to_wake { 2 } else { 5 })
-}
-
-/// The result of `work`, done on a thread of its own, if it comes within `patience`.
-fn within<T: Send + 'static>(
-    patience: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("ergometer-nvml".to_owned())
-        .spawn(move || sender.send(work()))
-        .map_err(|cause| {
-            Error::lost(format!("NVML: no thread to open it on: {cause}")).caused_by(cause)
-        })?;
-    receiver.recv_timeout(patience).map_err(|cause| match cause {
-        mpsc::RecvTimeoutError::Timeout => {
-            let what = format!("NVML: the NVIDIA driver has not answered within {patience:?}");
-            Error::lost(what).cure(
-                "if `nvidia-smi` is slow too, `sudo nvidia-smi -pm 1` keeps the GPUs awake; \
-                 if it hangs, restart the machine",
-            )
-        }
-        mpsc::RecvTimeoutError::Disconnected => Error::lost("NVML: opening it panicked"),
-    })
 }
 
 fn discover(library: Option<&Path>, selection: &Selection, visibility: &Visibility) -> Found {
@@ -247,27 +228,5 @@ fn card(device: &Device<'static>) -> Card {
         instances: (0..instances)
             .filter_map(|place| device.mig_device_by_index(place).ok()?.uuid().ok())
             .collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_that_hangs_is_given_up() {
-        let (release, gate) = mpsc::channel::<()>();
-        let error = within(Duration::from_millis(20), move || gate.recv()).unwrap_err();
-        assert!(error.is_lost() && error.what().contains("within 20ms"), "{error}");
-        drop(release);
-        assert_eq!(within(Duration::from_secs(60), || 7).unwrap(), 7);
-    }
-
-    #[test]
-    fn work_that_panics_is_an_error() {
-        let error =
-            within(Duration::from_secs(60), || -> u8 { panic!("as expected by this test") })
-                .unwrap_err();
-        assert!(error.what().contains("panicked"), "{error}");
     }
 }

@@ -34,6 +34,9 @@ pub struct Search {
 /// How long a source may take to be opened before it is given up: firmware behind a slow bus needs some 100 ms.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What to do about one that did not answer by then.
+const CURE: &str = "look at `dmesg`; a driver or firmware that hangs needs a restart";
+
 impl Default for Search {
     fn default() -> Self {
         Search {
@@ -85,7 +88,7 @@ impl Search {
         ];
         let begin = |(name, open): (&'static str, Open)| {
             let search = self.clone();
-            (name, Attempt::begin(name, move || open(&search)))
+            (name, Attempt::begin(name, CURE, move || open(&search)))
         };
         sources.into_iter().map(begin).collect()
     }
