@@ -46,6 +46,7 @@ mod peers;
 mod device;
 
 // What could go wrong in long runs.
+mod budget;
 mod faults;
 
 // Runs, on fake sensors and a fake clock.

@@ -58,8 +58,10 @@ pub(crate) struct Course {
     pub(crate) fence: Option<Arc<dyn Fence>>,
     pub(crate) device_clock: Option<Arc<dyn DeviceClock>>,
     pub(crate) sync_every: Option<u64>,
-    /// Set when a budget is used up: the iterators stop yielding.
+    /// Set when a budget or another observer asks for it: the iterators stop yielding.
     pub(crate) stopped: AtomicBool,
+    /// Epochs that the program means to train in this session; 0 where that is not known.
+    pub(crate) planned: AtomicU64,
     /// Set by `finish`: later marks are not taken.
     pub(crate) finished: AtomicBool,
     /// Wakes the recorder.
@@ -86,6 +88,7 @@ impl Course {
             device_clock: None,
             sync_every: None,
             stopped: AtomicBool::new(false),
+            planned: AtomicU64::new(0),
             finished: AtomicBool::new(false),
             names: Mutex::default(),
             rings: Mutex::default(),
@@ -250,7 +253,13 @@ impl Lane {
         });
     }
 
-    /// True once a budget that the user set asks the loop to stop.
+    /// Says that the program means to train so many epochs more in this session, so that a projection knows. `epochs` says it
+    /// of itself where its iterator knows its length.
+    pub fn plan_epochs(&self, epochs: u64) {
+        self.course.planned.fetch_add(epochs, Ordering::Relaxed);
+    }
+
+    /// True once a budget or another observer that the user set asks the loop to stop.
     #[inline]
     pub fn is_stopped(&self) -> bool {
         self.course.stopped.load(Ordering::Relaxed)

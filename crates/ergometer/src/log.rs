@@ -5,7 +5,9 @@
 
 mod journal;
 mod past;
+mod step;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use crate::record::{Event, FORMAT_VERSION, Kind, Manifest, Record, Start};
 
 pub(crate) use journal::Journal;
 pub(crate) use past::Past;
+pub use step::Step;
 
 /// The manifest's file name.
 const MANIFEST: &str = "run.json";
@@ -43,13 +46,7 @@ impl Line {
     /// # Errors
     /// If it is not a line of this format; the text says what is wrong, not where.
     pub fn parse(text: &str) -> Result<Line> {
-        #[derive(Deserialize)]
-        struct Peek<'a> {
-            #[serde(borrow)]
-            kind: std::borrow::Cow<'a, str>,
-        }
-        let wrong = |error: serde_json::Error| Error::invalid(error.to_string());
-        match &*serde_json::from_str::<Peek<'_>>(text).map_err(wrong)?.kind {
+        match &*kind_of(text)? {
             "run" => {
                 let start: Start = serde_json::from_str(text).map_err(wrong)?;
                 if start.version > FORMAT_VERSION {
@@ -68,6 +65,41 @@ impl Line {
             other => Err(Error::invalid(format!("unknown kind `{other}`"))),
         }
     }
+}
+
+/// What is met on the way through a log by [`RunLog::scan`].
+#[derive(Debug)]
+pub enum Entry<'a> {
+    /// A step, without its domains, and its line, which [`Line::parse`] understands whole.
+    Step(Step, &'a str),
+    /// Any other line.
+    Line(Line),
+    /// A line that cannot be understood, with its place.
+    Bad(Error),
+}
+
+impl<'a> Entry<'a> {
+    fn parse(text: &'a str) -> Result<Entry<'a>> {
+        if text.starts_with(r#"{"kind":"step","#) || kind_of(text)? == "step" {
+            Ok(Entry::Step(serde_json::from_str(text).map_err(wrong)?, text))
+        } else {
+            Line::parse(text).map(Entry::Line)
+        }
+    }
+}
+
+fn kind_of(text: &str) -> Result<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_str::<Peek<'_>>(text).map(|peek| peek.kind).map_err(wrong)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` asks for")]
+fn wrong(error: serde_json::Error) -> Error {
+    Error::invalid(error.to_string())
 }
 
 /// A run that was logged: its manifest, and its lines one by one.
@@ -138,6 +170,29 @@ impl RunLog {
     /// # Errors
     /// If the directory cannot be read.
     pub fn lines(&self) -> Result<impl Iterator<Item = Result<Line>> + use<>> {
+        Ok(self.files()?.into_iter().flat_map(|path| match Lines::open(&path) {
+            Ok(lines) => Box::new(lines) as Box<dyn Iterator<Item = Result<Line>>>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }))
+    }
+
+    /// Shows `visit` each line of all ranks, steps without their domains: several times as fast as [`lines`](RunLog::lines),
+    /// and in constant memory as well.
+    ///
+    /// # Errors
+    /// If the directory or a log in it cannot be read.
+    pub fn scan(&self, mut visit: impl FnMut(Entry<'_>)) -> Result<()> {
+        for path in self.files()? {
+            let mut lines = Lines::open(&path)?;
+            while lines.advance()? {
+                let entry = lines.text().and_then(Entry::parse);
+                visit(entry.unwrap_or_else(|error| Entry::Bad(lines.at(error))));
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.directory)
             .map_err(|error| Error::file("read", &self.directory, error))?;
         let mut files: Vec<PathBuf> = entries
@@ -148,10 +203,7 @@ impl RunLog {
             })
             .collect();
         files.sort();
-        Ok(files.into_iter().flat_map(|path| match Lines::open(&path) {
-            Ok(lines) => Box::new(lines) as Box<dyn Iterator<Item = Result<Line>>>,
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }))
+        Ok(files)
     }
 
     /// The windows of one kind, in the log's order; lines that cannot be understood are errors here too.
@@ -171,6 +223,9 @@ impl RunLog {
     }
 }
 
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 16;
+
 /// The whole lines of one file.
 struct Lines {
     path: PathBuf,
@@ -186,7 +241,7 @@ impl Lines {
         let file = File::open(path).map_err(|error| Error::file("read", path, error))?;
         Ok(Lines {
             path: path.to_owned(),
-            file: BufReader::new(file),
+            file: BufReader::with_capacity(BUFFER, file),
             number: 0,
             offset: 0,
             text: Vec::new(),
@@ -194,29 +249,43 @@ impl Lines {
     }
 }
 
-impl Iterator for Lines {
-    type Item = Result<Line>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Lines {
+    /// Goes on to the next whole line; false if there is none.
+    fn advance(&mut self) -> Result<bool> {
         loop {
             self.text.clear();
             self.number += 1;
             match self.file.read_until(b'\n', &mut self.text) {
-                Ok(0) => return None,
-                Ok(_) if self.text.last() != Some(&b'\n') => return None,
+                Ok(0) => return Ok(false),
+                Ok(_) if self.text.last() != Some(&b'\n') => return Ok(false),
                 Ok(read) => self.offset += read as u64,
-                Err(error) => return Some(Err(Error::file("read", &self.path, error))),
+                Err(error) => return Err(Error::file("read", &self.path, error)),
             }
-            if self.text.iter().all(u8::is_ascii_whitespace) {
-                continue;
+            if !self.text.iter().all(u8::is_ascii_whitespace) {
+                return Ok(true);
             }
-            let line = std::str::from_utf8(&self.text)
-                .map_err(|error| Error::invalid(error.to_string()))
-                .and_then(|text| Line::parse(text.trim_end()))
-                .map_err(|error| {
-                    error.at(format_args!("`{}` line {}", self.path.display(), self.number))
-                });
-            return Some(line);
+        }
+    }
+
+    fn text(&self) -> Result<&str> {
+        let text =
+            std::str::from_utf8(&self.text).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(text.trim_end())
+    }
+
+    fn at(&self, error: Error) -> Error {
+        error.at(format_args!("`{}` line {}", self.path.display(), self.number))
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.advance() {
+            Ok(true) => Some(self.text().and_then(Line::parse).map_err(|error| self.at(error))),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::error::Result;
 use crate::lane::Course;
 use crate::log::{Journal, Past};
 use crate::mark::{Mark, What};
+use crate::observer::{Observer, Observers, Remark, Verdict};
 use crate::record::{Event, EventKind, Kind, Manifest, Record, Start, StartKind, Status};
 use crate::sensor::Specification;
 use crate::series::stall;
@@ -48,12 +49,15 @@ pub(crate) struct Recorder {
     pub(crate) rank: u32,
     pub(crate) start: Timestamp,
     pub(crate) past: Past,
-    pub(crate) budget: Option<Energy>,
+    pub(crate) observers: Observers,
     pub(crate) procfs: Option<PathBuf>,
 }
 
 /// How often the recorder looks at the rings, unless one fills up.
 const ROUND: Duration = Duration::from_millis(20);
+
+/// The least time between two looks.
+const LEAST_REST: Duration = Duration::from_millis(1);
 
 /// Marks taken over from a ring and not settled yet; beyond that they stay in the ring.
 const QUEUE: usize = 32_768;
@@ -115,6 +119,9 @@ struct Recording {
     activities: Activities,
     scope: Scope,
     progress: Timestamp,
+    /// The run's energy when it was last looked at, and when the recorder is to look again for it.
+    looked: (Timestamp, Energy),
+    due: Option<Timestamp>,
     finish: Option<(Timestamp, Status)>,
 }
 
@@ -144,6 +151,8 @@ impl Recording {
             activities: Activities::default(),
             scope,
             progress: run.start,
+            looked: (run.start, run.past.total),
+            due: None,
             finish: None,
             run,
         }
@@ -180,14 +189,19 @@ impl Recording {
             }
             // Towards the end, nothing is gained by resting long.
             let round = if self.finish.is_some() { ROUND / 10 } else { ROUND };
-            self.run.course.clock.rest(&self.run.course.alarm, now + round);
+            let until = self.due.map_or(now + round, |due| due.min(now + round));
+            self.run.course.clock.rest(&self.run.course.alarm, until);
         }
     }
 
     /// The session's first lines.
     fn begin(&mut self) {
         self.run.journal.write_manifest(&self.run.manifest);
-        let manifest = &self.run.manifest;
+        let manifest = self.run.manifest.clone();
+        self.tell(self.run.start, |observer| {
+            observer.began(&manifest);
+            Verdict::GoOn
+        });
         let line = Start {
             kind: StartKind::Run,
             version: manifest.version,
@@ -447,6 +461,7 @@ impl Recording {
     /// Writes a window's line.
     fn publish(&mut self, record: Record) -> bool {
         let kept = self.run.journal.append(&record, record.kind == Kind::Step);
+        self.tell(record.end, |observer| observer.settled(&record));
         match record.kind {
             Kind::Epoch => self.epochs.add(record),
             Kind::Phase => self
@@ -463,8 +478,10 @@ impl Recording {
         kept
     }
 
-    /// Looks at the energy so far: the budget, and a line of progress now and then.
+    /// Looks at the energy so far: budgets, and a line of progress now and then.
     fn watch(&mut self, now: Timestamp) {
+        // What is used while the run's last window settles is not the run's.
+        let now = self.finish.map_or(now, |(end, _)| end.min(now));
         let boundary = self.boundary(now);
         // A sensor that comes late counts from its first reading.
         if let Some(origin) = self.origin.completed(&self.boundary(self.run.start)) {
@@ -472,17 +489,9 @@ impl Recording {
             self.origin = origin;
         }
         let total = self.total(&boundary);
-        if let Some(budget) = self.run.budget
-            && total >= budget
-            && !self.run.course.stopped.load(Ordering::Acquire)
-        {
-            let reason = format!("the energy budget of {budget} is used up ({total})");
-            // The reason first: a loop that sees that it is to stop asks why at once.
-            self.run.outbox.lock().reason = Some(reason.clone());
-            self.run.course.stopped.store(true, Ordering::Release);
-            let event = self.event(now, "budget");
-            self.note(Event { detail: Some(reason), total: Some(total), ..event });
-        }
+        self.tell(now, |observer| observer.used(total, now));
+        self.due = self.expect(now, total);
+        self.take_plan();
         if now.since(self.progress) >= PROGRESS {
             self.progress = now;
             let ids = self.sensors.iter().map(|specification| specification.domain.id.clone());
@@ -504,6 +513,56 @@ impl Recording {
         if let Some(fault) = self.run.course.take_fence_fault() {
             let event = self.event(now, "fence-failed");
             self.note(Event { detail: Some(fault), ..event });
+        }
+    }
+
+    /// Tells the observers something, and does what they ask for.
+    fn tell(&mut self, now: Timestamp, tell: impl FnMut(&mut dyn Observer) -> Verdict) {
+        for (name, remark) in self.run.observers.tell(tell) {
+            let detail = match remark {
+                Remark::Warning(text) => text,
+                Remark::Lost => "an observer panicked and is told no more".to_owned(),
+                Remark::Stop(reason) => {
+                    self.ask_to_stop(&reason);
+                    reason
+                }
+            };
+            let total = Some(self.total(&self.boundary(now)));
+            let event = self.event(now, &name);
+            self.note(Event { detail: Some(detail), total, ..event });
+        }
+    }
+
+    /// When the energy that an observer awaits will be used, at the mean power since the last look.
+    fn expect(&mut self, now: Timestamp, total: Energy) -> Option<Timestamp> {
+        let (then, before) = std::mem::replace(&mut self.looked, (now, total));
+        let left = self.run.observers.awaited(total)? - total;
+        let turns = left.as_joules() / (total - before).as_joules();
+        let time = Duration::try_from_secs_f64(now.since(then).as_secs_f64() * turns).ok()?;
+        // Looking in the very moment could find it just not used yet, over and over.
+        Some(now + time.max(LEAST_REST))
+    }
+
+    /// Asks the loops to end, unless the program ended the run before or was asked already.
+    fn ask_to_stop(&mut self, reason: &str) {
+        let mut told = self.run.outbox.lock();
+        if told.finish.is_none() && told.reason.is_none() {
+            // The reason first: a loop that sees that it is to stop asks why at once.
+            told.reason = Some(reason.to_owned());
+            self.run.course.stopped.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes in the manifest how many epochs the program means to train, once it is known.
+    fn take_plan(&mut self) {
+        let planned = self.run.course.planned.load(Ordering::Relaxed);
+        if planned == 0 {
+            return;
+        }
+        let planned = Some(self.run.past.completed + planned);
+        if self.run.manifest.planned_epochs != planned {
+            self.run.manifest.planned_epochs = planned;
+            self.run.journal.write_manifest(&self.run.manifest);
         }
     }
 
@@ -583,6 +642,11 @@ impl Recording {
     /// Writes an event's line, and counts it for the summary.
     fn note(&mut self, event: Event) {
         self.run.journal.append(&event, false);
+        // Not by `tell`: what an observer says of an event would be the next event.
+        self.run.observers.tell(|observer| {
+            observer.happened(&event);
+            Verdict::GoOn
+        });
         *self.events.entry((event.event, event.domain)).or_default() += 1;
     }
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::lane::{Course, Lane};
 use crate::log::{Journal, Past, RunLog};
 use crate::meter::Meter;
+use crate::observer::{Budget, Observer, Observers};
 use crate::record::{
     ClockAnchor, Estimate, FORMAT_VERSION, Kind, Machine, Manifest, Methods, Program, Record,
     State, Status, Unmeasured,
@@ -38,7 +39,7 @@ pub struct RunBuilder {
     directory: Option<PathBuf>,
     resumed: Option<RunLog>,
     rank: u32,
-    budget: Option<Energy>,
+    observers: Observers,
     sync_every: Option<u64>,
     baseline: Option<Baseline>,
     process_share: bool,
@@ -54,7 +55,7 @@ impl RunBuilder {
             directory: None,
             resumed: None,
             rank: 0,
-            budget: None,
+            observers: Observers::default(),
             sync_every: None,
             baseline: None,
             process_share: false,
@@ -97,9 +98,15 @@ impl RunBuilder {
     }
 
     /// Asks the loop to end once the run has used `budget`, sessions before a resume included: `steps` and `epochs` stop
-    /// yielding, [`Lane::is_stopped`] turns true, and the log says why. Nothing is interrupted.
-    pub fn budget(mut self, budget: Energy) -> Self {
-        self.budget = Some(budget);
+    /// yielding, [`Lane::is_stopped`] turns true, and the log says why. Nothing is interrupted. An [`Energy`], or a
+    /// [`Budget`] that only warns or has a name of its own; several may be given.
+    pub fn budget(self, budget: impl Into<Budget>) -> Self {
+        self.observe(budget.into())
+    }
+
+    /// Tells `observer` of the run as it goes; its warnings are events of the log, and it may ask the loop to end.
+    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Box::new(observer));
         self
     }
 
@@ -211,7 +218,7 @@ impl RunBuilder {
             rank: self.rank,
             start,
             past,
-            budget: self.budget,
+            observers: self.observers,
             procfs: meter.procfs.clone(),
         };
         let presence = clock.attend();
@@ -298,7 +305,7 @@ impl Run {
         self.records.outbox.lock().epochs.back().cloned()
     }
 
-    /// Why a budget stopped the run, if one did.
+    /// Why the run was asked to stop, if a budget or another observer did.
     pub fn stop_reason(&self) -> Option<String> {
         self.records.stop_reason()
     }
@@ -447,7 +454,7 @@ impl Records {
         }
     }
 
-    /// Why a budget stopped the run, if one did.
+    /// Why the run was asked to stop, if a budget or another observer did.
     pub fn stop_reason(&self) -> Option<String> {
         self.outbox.lock().reason.clone()
     }
@@ -513,6 +520,7 @@ fn manifest(meter: &crate::meter::Parts, run_id: String, name: String, clock: &C
         created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         state: State::Running,
         parameters: None,
+        planned_epochs: None,
         notes: BTreeMap::new(),
         program: Program {
             name: std::env::current_exe()

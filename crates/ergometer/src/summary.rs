@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::attribution::Budget;
 use crate::error::{Error, Result};
-use crate::log::{Line, RunLog};
+use crate::log::{Entry, Line, RunLog, Step};
 use crate::record::{Estimate, Kind, Manifest, Quality, Record, State};
 use crate::sensor::Provenance;
 use crate::units::{Energy, Timestamp};
@@ -101,18 +101,37 @@ impl Summary {
     /// Reads a run's log to the end. A run that is still going, or was killed, ends with its last line.
     ///
     /// Beside the summary come the lines that could not be understood, each with its place; what they said is missing
-    /// from it.
+    /// from it. The first hundred of them are told one by one.
     ///
     /// # Errors
     /// If the log cannot be read, or holds no window.
     pub fn read(log: &RunLog) -> Result<(Summary, Vec<Error>)> {
-        let mut bad = Vec::new();
+        Summary::read_with(log, |_| ())
+    }
+
+    /// Reads a run's log to the end as [`read`](Summary::read) does, and shows each line to `visit` on the way, for those who
+    /// want to know more than the summary tells.
+    ///
+    /// # Errors
+    /// As [`read`](Summary::read).
+    pub fn read_with(
+        log: &RunLog,
+        mut visit: impl FnMut(&Entry<'_>),
+    ) -> Result<(Summary, Vec<Error>)> {
+        let (mut bad, mut unsaid) = (Vec::new(), 0_u64);
         let mut read = Read::default();
-        for line in log.lines()? {
-            match line {
-                Ok(line) => read.take(line),
-                Err(error) => bad.push(error),
+        log.scan(|entry| {
+            visit(&entry);
+            match entry {
+                Entry::Step(step, text) => read.take_step(&step, text),
+                Entry::Line(line) => read.take(line),
+                Entry::Bad(error) if bad.len() < SAID => bad.push(error),
+                Entry::Bad(_) => unsaid += 1,
             }
+        })?;
+        if unsaid > 0 {
+            let place = log.directory().display();
+            bad.push(Error::invalid(format!("`{place}`: {unsaid} more lines are not understood")));
         }
         let place = log.directory().display();
         if read.ranks.len() > 1 {
@@ -122,7 +141,7 @@ impl Summary {
             ))
             .cure("read their lines one by one, with `RunLog::lines`"));
         }
-        let Some(last) = read.last.take() else {
+        let Some(last) = read.last() else {
             let so_far = read
                 .progress
                 .map_or(String::new(), |(_, total, _)| format!("; it had used {total}"));
@@ -162,6 +181,9 @@ impl Summary {
     }
 }
 
+/// Lines that cannot be understood and are told one by one.
+const SAID: usize = 100;
+
 /// What has been read of a log.
 #[derive(Default)]
 struct Read {
@@ -175,6 +197,8 @@ struct Read {
     /// Each session's start and last line.
     sessions: Vec<(Timestamp, Timestamp)>,
     last: Option<Record>,
+    /// The line of the last step, where it is the last window.
+    last_step: String,
     /// The last line of progress.
     progress: Option<(Timestamp, Energy, BTreeMap<String, Energy>)>,
 }
@@ -198,11 +222,7 @@ impl Read {
             Line::Window(record) => {
                 self.reach(record.end);
                 match record.kind {
-                    Kind::Step => {
-                        self.steps += 1;
-                        self.samples += record.samples.unwrap_or(0);
-                        self.tokens += record.tokens.unwrap_or(0);
-                    }
+                    Kind::Step | Kind::End => {}
                     Kind::Epoch => self.epochs.add((*record).clone()),
                     Kind::Phase => {
                         self.phases
@@ -210,10 +230,28 @@ impl Read {
                             .or_default()
                             .add(&record);
                     }
-                    Kind::End => {}
                 }
+                self.last_step.clear();
                 self.last = Some(*record);
             }
+        }
+    }
+
+    fn take_step(&mut self, step: &Step, text: &str) {
+        self.ranks.insert(step.rank);
+        self.reach(step.end);
+        self.steps += 1;
+        self.samples += step.samples.unwrap_or(0);
+        self.tokens += step.tokens.unwrap_or(0);
+        self.last_step.clear();
+        self.last_step.push_str(text);
+    }
+
+    /// The last window.
+    fn last(&mut self) -> Option<Record> {
+        match Line::parse(&self.last_step) {
+            Ok(Line::Window(step)) => Some(*step),
+            _ => self.last.take(),
         }
     }
 

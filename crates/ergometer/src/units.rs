@@ -412,10 +412,16 @@ impl Serialize for Energy {
 impl<'de> Deserialize<'de> for Energy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = Box::<RawValue>::deserialize(deserializer)?;
-        let text = number.get();
+        Energy::parse(number.get()).map_err(D::Error::custom)
+    }
+}
+
+impl Energy {
+    /// An energy from a JSON number of joules, exactly if it is a plain decimal with at most nine places.
+    pub(crate) fn parse(text: &str) -> Result<Energy, String> {
         decimal(text)
             .or_else(|| text.parse().ok().map(Energy::from_joules))
-            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a number of joules")))
+            .ok_or_else(|| format!("`{text}` is not a number of joules"))
     }
 }
 
@@ -423,11 +429,12 @@ impl<'de> Deserialize<'de> for Energy {
 fn decimal(text: &str) -> Option<Energy> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
-    if rest.len() > 9 || !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+    if rest.len() > 9 || !whole.bytes().chain(rest.bytes()).all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let whole: i128 = whole.parse().ok()?;
-    let rest: i128 = format!("{rest:0<9}").parse().ok()?;
+    let places = rest.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let rest = places.fold(0, |sum, digit| sum * 10 + i128::from(digit.wrapping_sub(b'0')));
     Some(Energy(sign * whole.checked_mul(NANO)?.checked_add(rest)?))
 }
 

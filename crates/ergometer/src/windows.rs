@@ -11,12 +11,18 @@ impl Lane {
     /// Goes through `epochs` with a window around each turn of the loop.
     ///
     /// The items are the program's own numbers (`1..=n`; `start..n` after a resume) and stand in the log. The device is
-    /// waited for where an epoch ends. Leaving the loop early closes the epoch; its energy counts all the same.
+    /// waited for where an epoch ends. An iterator that knows its length tells the log how many are planned. Leaving the loop early closes the epoch; its energy counts all the same.
     pub fn epochs<I>(&self, epochs: I) -> Epochs<'_, I::IntoIter>
     where
         I: IntoIterator<Item: Copy + TryInto<u64>>,
     {
-        Epochs { lane: self, items: epochs.into_iter(), open: None, turn: 0 }
+        let items = epochs.into_iter();
+        if let (least, Some(most)) = items.size_hint()
+            && least == most
+        {
+            self.plan_epochs(most as u64);
+        }
+        Epochs { lane: self, items, open: None, turn: 0 }
     }
 
     /// Goes through `items` with a step around each turn of the loop.

@@ -29,6 +29,8 @@ pub(crate) struct Past {
     pub(crate) steps: BTreeMap<u32, u64>,
     pub(crate) step_count: u64,
     pub(crate) epochs: EpochSum,
+    /// How many of them went to their end.
+    pub(crate) completed: u64,
     /// The epoch of each lane that the process ended within, as far as its steps tell.
     pub(crate) open_epochs: BTreeMap<u32, OpenEpoch>,
     /// Bytes of a torn last line, which was cut off.
@@ -124,6 +126,7 @@ impl Past {
             }
             Kind::Epoch => {
                 self.open_epochs.remove(&record.lane);
+                self.completed += u64::from(record.status == Status::Complete);
                 self.epochs.add(record);
             }
             Kind::Phase => {}

@@ -38,6 +38,9 @@ pub struct Manifest {
     /// Trainable parameters of the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parameters: Option<u64>,
+    /// Epochs that the program means to train in all, as far as it has said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub planned_epochs: Option<u64>,
     /// What the user noted: seed, data set, batch size.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub notes: BTreeMap<String, String>,

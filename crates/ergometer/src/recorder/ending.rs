@@ -3,6 +3,7 @@
 use super::{Recording, tree};
 use crate::attribution::{Boundary, Budget};
 use crate::error::{Error, Result};
+use crate::observer::Verdict;
 use crate::record::{Kind, Quality, Record, State, Status};
 use crate::summary::Summary;
 use crate::units::{Energy, Timestamp};
@@ -45,6 +46,10 @@ impl Recording {
             end: record,
             directory: self.run.journal.directory().to_owned(),
         };
+        self.run.observers.tell(|observer| {
+            observer.ended(&summary);
+            Verdict::GoOn
+        });
         match self.run.journal.into_fault() {
             None => Ok(summary),
             Some(fault) => Err(Error::new(
