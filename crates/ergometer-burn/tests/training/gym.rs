@@ -19,6 +19,7 @@ use burn::train::{
     TrainStep,
 };
 use ergometer::log::Line;
+use ergometer::record::Event;
 use ergometer::sensor::fake::{Fake, Load};
 use ergometer::sensor::{Domain, Hardware};
 use ergometer::{
@@ -124,7 +125,7 @@ impl Gym {
 pub(crate) struct Findings {
     pub(crate) home: TempDir,
     pub(crate) windows: Vec<Record>,
-    pub(crate) events: Vec<String>,
+    pub(crate) events: Vec<Event>,
     pub(crate) truth: Vec<Work>,
 }
 
@@ -134,7 +135,7 @@ impl Findings {
         for line in RunLog::open(home.path().join("run")).unwrap().lines().unwrap() {
             match line.unwrap() {
                 Line::Window(record) => windows.push(*record),
-                Line::Event(event) => events.push(event.event),
+                Line::Event(event) => events.push(event),
                 Line::Start(_) => {}
             }
         }

@@ -94,7 +94,12 @@ impl Gym {
 
     /// Ends the run and reads its log back. All of it has to be measured, to the sensor's last digit.
     pub(crate) fn finish(self) -> Log {
-        self.run.finish().unwrap();
+        self.finish_with_table().1
+    }
+
+    /// Ends the run likewise; gives the table too.
+    pub(crate) fn finish_with_table(self) -> (String, Log) {
+        let table = self.run.finish().unwrap().to_string();
         let log = Log::read(self.home.path());
         for window in log.windows() {
             let truth = power() * window.duration;
@@ -104,7 +109,7 @@ impl Gym {
                 "{window:?} is not {truth}"
             );
         }
-        log
+        (table, log)
     }
 }
 

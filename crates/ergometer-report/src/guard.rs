@@ -1,0 +1,177 @@
+//! Guards: what may warn a training or ask it to end, because of what it costs or no longer brings.
+//!
+//! A guard is an [`Observer`] of a run. It is told of the run's energy as it goes, on a thread of the meter, and asks the loop
+//! to end as an energy budget does: `steps` and `epochs` yield no more, and the log says why.
+//!
+//! ```no_run
+//! use ergometer::{Energy, Meter};
+//! use ergometer_report::analysis::returns::Watch;
+//! use ergometer_report::guard::DiminishingReturns;
+//! use ergometer_report::metric::Direction;
+//! use ergometer_report::quantity::Co2e;
+//! use ergometer_report::site::Site;
+//!
+//! let site = Site::default().country("FR")?;
+//! // A percentage point of accuracy is worth 500 J, and five epochs are waited for it.
+//! let watch = Watch::new("accuracy", Direction::Higher, Energy::from_joules(50e3), 5)?;
+//! let run = Meter::detect()?
+//!     .run("mlp-128")
+//!     .budget(site.carbon_budget(Co2e::from_grams(50.0))?)
+//!     .observe(DiminishingReturns::new(watch))
+//!     .start()?;
+//! # Ok::<(), ergometer::Error>(())
+//! ```
+
+use ergometer::record::Status;
+use ergometer::{Budget, Energy, Error, Kind, Observer, Record, Result, Verdict};
+
+use crate::analysis::projection::Projection;
+use crate::analysis::returns::Watch;
+use crate::quantity::{Co2e, Money};
+use crate::site::Site;
+
+impl Site {
+    /// A budget of emissions here: the energy of the equipment that emits as much, with the building's overhead and the
+    /// place's carbon intensity, taken as constant.
+    ///
+    /// # Errors
+    /// A place whose carbon intensity is not known.
+    pub fn carbon_budget(&self, limit: Co2e) -> Result<Budget> {
+        let some = any();
+        let (Some(unit), Some(intensity)) = (self.carbon(some), &self.intensity) else {
+            return Err(Error::absent("the carbon intensity of the place is not known")
+                .cure("give a country or an intensity, or a budget of energy"));
+        };
+        let energy = some.scaled(limit.as_kilograms() / unit.as_kilograms());
+        let (value, pue) = (intensity.value, self.pue.value.ratio());
+        let terms = format!("{value} ({}), PUE {pue}", intensity.source);
+        Ok(Budget::new(energy).named(format!("carbon budget of {limit}, {energy} at {terms},")))
+    }
+
+    /// A budget of money here: the energy of the equipment that costs as much, with the building's overhead.
+    ///
+    /// # Errors
+    /// A place whose price is not known, or is in another currency, or is 0.
+    pub fn money_budget(&self, limit: Money) -> Result<Budget> {
+        let some = any();
+        let Some(unit) = self.cost(some) else {
+            return Err(Error::absent("the price of electricity is not known")
+                .cure("give a price, or a budget of energy"));
+        };
+        if unit.currency != limit.currency || unit.amount <= 0.0 {
+            return Err(Error::invalid(format!("{unit} for {some} says nothing about {limit}"))
+                .cure("give the price in the budget's currency"));
+        }
+        let energy = some.scaled(limit.amount / unit.amount);
+        let pue = self.pue.value.ratio();
+        Ok(Budget::new(energy).named(format!("budget of {limit}, {energy} at PUE {pue},")))
+    }
+}
+
+/// Any energy; emissions and cost are in proportion to it.
+fn any() -> Energy {
+    Energy::from_kilowatt_hours(1.0)
+}
+
+/// Warns, or ends the loop, once it is clear that a run will not end within its budget.
+///
+/// That is when even the lower end of the projection's 95 % interval is above the limit. Projected is after each epoch, from
+/// the third on; the energy of sessions before a resume counts.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    limit: Energy,
+    planned: u64,
+    epochs: Vec<Record>,
+    stops: bool,
+    said: bool,
+}
+
+impl Forecast {
+    /// Warns when a run of `planned` epochs will use more than `limit`.
+    pub fn new(limit: Energy, planned: u64) -> Forecast {
+        Forecast { limit, planned, epochs: Vec::new(), stops: false, said: false }
+    }
+
+    /// Ends the loop instead.
+    pub fn stop(self) -> Forecast {
+        Forecast { stops: true, ..self }
+    }
+}
+
+impl Observer for Forecast {
+    fn name(&self) -> &'static str {
+        "projection"
+    }
+
+    fn settled(&mut self, window: &Record) -> Verdict {
+        if window.kind != Kind::Epoch || self.said {
+            return Verdict::GoOn;
+        }
+        self.epochs.push(window.clone());
+        let Ok(projection) = Projection::of_epochs(&self.epochs, self.planned) else {
+            return Verdict::GoOn;
+        };
+        let (low, _) = projection.interval();
+        if projection.done < FEWEST || low <= self.limit {
+            return Verdict::GoOn;
+        }
+        self.said = true;
+        let text = format!(
+            "after {} of {} epochs, {} is projected for the run (95 %), and its budget is {}",
+            projection.done,
+            projection.planned,
+            projection.energy.plus_minus(projection.expanded()),
+            self.limit
+        );
+        if self.stops { Verdict::Stop(text) } else { Verdict::Warn(text) }
+    }
+}
+
+/// Epochs before a forecast says anything: with the first left out, two show a scatter.
+const FEWEST: u64 = 3;
+
+/// Ends the loop once a metric no longer gets better at the price that its user is ready to pay.
+///
+/// The metric is that of the epoch, or else of a phase within it, an evaluation.
+#[derive(Clone, Debug)]
+pub struct DiminishingReturns {
+    watch: Watch,
+    /// The metric in a phase of the epoch under way.
+    evaluated: Option<f64>,
+    warns: bool,
+    said: bool,
+}
+
+impl DiminishingReturns {
+    /// Ends the loop when `watch` says so.
+    pub fn new(watch: Watch) -> DiminishingReturns {
+        DiminishingReturns { watch, evaluated: None, warns: false, said: false }
+    }
+
+    /// Has the log warned once, and the training go on.
+    pub fn warn(self) -> DiminishingReturns {
+        DiminishingReturns { warns: true, ..self }
+    }
+}
+
+impl Observer for DiminishingReturns {
+    fn name(&self) -> &'static str {
+        "diminishing-returns"
+    }
+
+    fn settled(&mut self, window: &Record) -> Verdict {
+        let value = window.metrics.get(self.watch.metric()).copied();
+        if window.kind == Kind::Phase {
+            self.evaluated = value.or(self.evaluated);
+        }
+        if window.kind != Kind::Epoch || window.status != Status::Complete || self.said {
+            return Verdict::GoOn;
+        }
+        let (Some(value), Some(energy)) = (value.or(self.evaluated.take()), window.energy) else {
+            return Verdict::GoOn;
+        };
+        let Some(reason) = self.watch.epoch(value, energy) else { return Verdict::GoOn };
+        self.said = true;
+        if self.warns { Verdict::Warn(reason) } else { Verdict::Stop(reason) }
+    }
+}
