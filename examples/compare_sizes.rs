@@ -89,8 +89,12 @@ fn main() -> Result<()> {
 
     let out = arguments.out.display();
     println!("\n{}", Comparison::of(&summaries));
-    println!("\nThe {} runs are in `{out}`. All runs there, side by side:", summaries.len());
+    println!(
+        "\nThe {} runs are in `{out}`. All runs there, side by side; and on a page to look at:",
+        summaries.len()
+    );
     println!("  cargo run --release -p ergometer-cli -- compare {out}");
+    println!("  cargo run --release -p ergometer-cli -- report {out} -o report.html");
     Ok(())
 }
 
@@ -168,13 +172,13 @@ impl Study<'_> {
                 (model, before) = model.train(batch)?;
                 loss += weight * before;
             }
+            let evaluation = run.phase("evaluate");
+            let accuracy = model.accuracy(&self.test)?;
+            evaluation.end();
             run.metric("loss", loss.into());
+            run.metric("accuracy", accuracy);
             self.bar.inc(1);
         }
-        let evaluation = run.phase("evaluate");
-        let accuracy = model.accuracy(&self.test)?;
-        evaluation.end();
-        run.metric("accuracy", accuracy);
         Ok(run.finish()?)
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod lab;
+mod made;
 mod stub;
 
 // The rules of the house.
@@ -15,8 +16,13 @@ mod tidy;
 // What is made of logs, and the command.
 mod cli;
 mod comparison;
+mod course;
 mod doctor;
+mod equal_quality;
+mod grid;
+mod laws;
 mod papers;
+mod worth;
 
 // Whole machines.
 mod drivers;
@@ -48,6 +54,7 @@ mod device;
 // What could go wrong in long runs.
 mod budget;
 mod faults;
+mod guard;
 
 // Runs, on fake sensors and a fake clock.
 mod log;

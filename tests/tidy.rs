@@ -69,6 +69,7 @@ fn only_units_rs_knows_prefixes_and_no_identifier_has_a_unit() {
             "from_millis",
             "from_micros",
             "from_secs",
+            "as_secs",
             "as_micros",
             "as_millis",
             "tv_nsec",

@@ -4,9 +4,20 @@
 
 mod compare;
 mod doctor;
+mod follow;
+#[cfg(feature = "live")]
+mod live;
 mod logs;
 mod measure;
+mod place;
+mod project;
 mod report;
+mod scaling;
+mod schedule;
+mod sheet;
+mod total;
+mod watch;
+mod whatif;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -29,7 +40,14 @@ const EXAMPLES: &str = "Examples:
   ergometer doctor --self-test            the same, and whether it holds
   ergometer run -- python train.py        measure any program
   ergometer report runs                   every run in a directory
-  ergometer compare runs --json           models against each other, for a program to read";
+  ergometer compare runs --json           models against each other, for a program to read
+  ergometer scaling runs                  what doubling the size costs, and halving the error
+  ergometer whatif runs --country FR      what they would emit and cost there
+  ergometer schedule runs --hours g.csv   and at another hour
+  ergometer sheet runs --device laptop    a project on one page
+  ergometer watch runs                    the newest run, while it trains
+  ergometer project runs --epochs 40      what it will come to
+  ergometer total runs                    the whole project, with the runs that crashed";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -37,6 +55,14 @@ enum Command {
     Run(measure::Measure),
     Report(report::Report),
     Compare(compare::Compare),
+    Schedule(schedule::Schedule),
+    Sheet(sheet::ProjectSheet),
+    Scaling(scaling::Scaling),
+    #[command(name = "whatif")]
+    WhatIf(whatif::WhatIf),
+    Project(project::Project),
+    Total(total::ProjectTotal),
+    Watch(watch::Watch),
 }
 
 /// Where the machine's sensors are looked for.
@@ -96,6 +122,13 @@ pub fn run(
             Command::Run(measure) => Ok(measure.run(err)),
             Command::Report(report) => report.run(out, err),
             Command::Compare(compare) => compare.run(out, err),
+            Command::Schedule(schedule) => schedule.run(out, err),
+            Command::Sheet(sheet) => sheet.run(out, err),
+            Command::Scaling(scaling) => scaling.run(out, err),
+            Command::WhatIf(whatif) => whatif.run(out, err),
+            Command::Project(project) => project.run(out, err),
+            Command::Total(total) => total.run(out, err),
+            Command::Watch(watch) => watch.run(out, err),
         },
         Err(refusal) => {
             let text = refusal.render();

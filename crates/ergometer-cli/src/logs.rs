@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use ergometer::{Error, RunLog, Summary};
+use ergometer::{Error, Result, RunLog, Summary};
+use ergometer_report::History;
 
 use crate::complain;
 
@@ -23,19 +24,40 @@ pub(crate) struct Read {
     pub(crate) whole: bool,
 }
 
+/// What a log holds, and its lines that could not be understood.
+type Reading<T> = Result<(T, Vec<Error>)>;
+
+/// What could be read of the runs, for analysis.
+pub(crate) struct Histories {
+    pub(crate) histories: Vec<History>,
+    /// True if nothing was in the way.
+    pub(crate) whole: bool,
+}
+
 impl Runs {
     /// Reads all there is to read, and complains about the rest.
     pub(crate) fn read(&self, err: &mut dyn Write) -> Read {
-        let (mut summaries, mut faults) = (Vec::new(), Vec::new());
+        let (summaries, whole) = self.read_each(Summary::read, err);
+        Read { summaries, whole }
+    }
+
+    /// Reads all there is to read for analysis, and complains about the rest.
+    pub(crate) fn histories(&self, err: &mut dyn Write) -> Histories {
+        let (histories, whole) = self.read_each(History::read, err);
+        Histories { histories, whole }
+    }
+
+    fn read_each<T>(&self, read: fn(&RunLog) -> Reading<T>, err: &mut dyn Write) -> (Vec<T>, bool) {
+        let (mut runs, mut faults) = (Vec::new(), Vec::new());
         for path in &self.runs {
             let directories = RunLog::find(path).unwrap_or_else(|error| {
                 faults.push(error);
                 Vec::new()
             });
             for directory in directories {
-                match RunLog::open(directory).and_then(|log| Summary::read(&log)) {
-                    Ok((summary, bad)) => {
-                        summaries.push(summary);
+                match RunLog::open(directory).and_then(|log| read(&log)) {
+                    Ok((run, bad)) => {
+                        runs.push(run);
                         faults.extend(bad.into_iter().map(cured));
                     }
                     Err(error) => faults.push(error),
@@ -45,7 +67,7 @@ impl Runs {
         for fault in &faults {
             complain(err, fault);
         }
-        Read { summaries, whole: faults.is_empty() }
+        (runs, faults.is_empty())
     }
 }
 

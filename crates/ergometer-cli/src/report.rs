@@ -1,15 +1,21 @@
 //! `ergometer report`: what each run came to.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ergometer::{Error, Result};
+use ergometer_report::site::Site;
+use ergometer_report::{History, Page};
 
 use crate::logs::Runs;
-use crate::{FAILURE, write_json};
+use crate::place::Place;
+use crate::{FAILURE, complain, write_json};
 
 /// Shows what runs came to.
 ///
-/// Energy by epoch, in total and by domain, with its uncertainty and quality.
+/// Energy by epoch, in total and by domain, with its uncertainty and quality; as a table, or with `-o` as a page to look at.
 /// A run that is still going, or was killed, is shown up to its last line. Lines of a log that cannot be understood are
 /// told with file and line number; the rest is shown, and the exit status is 1.
 #[derive(Args, Debug)]
@@ -17,12 +23,55 @@ pub(crate) struct Report {
     #[command(flatten)]
     runs: Runs,
     /// Give an array with an object for each run, energies in joules with standard uncertainties (k = 1).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     json: bool,
+    /// Write an HTML page with charts, of all runs together; it needs no network and holds its numbers as JSON.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The metric that the page sets energy against. Without it, an accuracy if there is one.
+    #[arg(long, value_name = "NAME", requires = "output")]
+    metric: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Report {
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+        let done = self.site().map(|site| (site, self.output.as_deref()));
+        let whole = match done {
+            Ok((site, Some(path))) => {
+                let read = self.runs.histories(err);
+                match self.write_page(path, &read.histories, &site) {
+                    Ok(done) => {
+                        writeln!(err, "{done}")?;
+                        read.whole
+                    }
+                    Err(error) => {
+                        complain(err, error);
+                        false
+                    }
+                }
+            }
+            Ok((_, None)) => self.tell(out, err)?,
+            Err(error) => {
+                complain(err, error);
+                false
+            }
+        };
+        Ok(if whole { 0 } else { FAILURE })
+    }
+
+    /// The place, which only a page has room for.
+    fn site(&self) -> Result<Site> {
+        let site = self.place.site()?;
+        if self.output.is_none() && site != Site::default() {
+            return Err(Error::invalid("the table says nothing of places")
+                .cure("write a page with -o, or ask `ergometer whatif`"));
+        }
+        Ok(site)
+    }
+
+    fn tell(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
         let read = self.runs.read(err);
         if self.json {
             write_json(out, &read.summaries)?;
@@ -32,6 +81,38 @@ impl Report {
                 writeln!(out, "{gap}{summary}")?;
             }
         }
-        Ok(if read.whole { 0 } else { FAILURE })
+        Ok(read.whole)
     }
+
+    /// Writes the page; says what it is of, where it is, and how large.
+    fn write_page(&self, path: &Path, runs: &[History], site: &Site) -> Result<String> {
+        let page = Page::of(runs, self.metric.as_deref(), site)?;
+        let html = page.to_string();
+        replace(path, &html)?;
+        let size = html.len().div_ceil(1_000);
+        Ok(format!("{}: `{}`, {size} kB", page.title(), path.display()))
+    }
+}
+
+/// Puts a file with this text in the place of what was there, in one go.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        return Err(Error::absent(format!("there is no directory `{}`", directory.display()))
+            .cure("make it, or write the page elsewhere"));
+    }
+    let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
+        return Err(Error::invalid(format!("`{}` is no name of a file", path.display()))
+            .cure("give the page's own name, such as report.html"));
+    };
+    let draft = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, path));
+    written.map_err(|cause| {
+        // What could not be put in its place is not left behind.
+        let _ = fs::remove_file(&draft);
+        Error::file("write", path, cause)
+    })
 }

@@ -1,7 +1,9 @@
 //! A [`Comparison`]: what several models cost and learned, each over its runs.
 
+mod at_quality;
 mod mean;
 mod table;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +13,12 @@ use ergometer::sensor::{Hardware, Provenance};
 use ergometer::{Energy, Error, Record, Result, Summary};
 use serde::{Serialize, Serializer};
 
+use crate::conditions::Conditions;
+
+pub use self::at_quality::{AtQuality, Contrast, Crossing, Reached, Verdict};
 use self::mean::{Mean, Observation};
+pub(crate) use self::table::thousands;
+pub use self::target::Target;
 
 /// Runs, grouped by what was trained, and the groups set against the first of them.
 ///
@@ -74,6 +81,12 @@ pub struct Group {
     /// Why there is no ratio, where one could be expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomparable: Option<String>,
+    /// In what the runs differ from the baseline's beside model and framework: machine, device, batch size, data. A ratio is
+    /// then not the models' alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlike: Vec<String>,
+    #[serde(skip)]
+    conditions: Vec<Conditions>,
     #[serde(skip)]
     mean: Option<Mean>,
     #[serde(skip)]
@@ -176,8 +189,10 @@ impl Comparison {
     fn set_against(&mut self, baseline: usize) {
         let Some(first) = self.groups.get(baseline).cloned() else { return };
         for (place, group) in self.groups.iter_mut().enumerate() {
-            (group.ratio, group.incomparable) = (None, None);
+            (group.ratio, group.incomparable, group.unlike) = (None, None, Vec::new());
             if place != baseline {
+                let both = first.conditions.iter().chain(&group.conditions);
+                group.unlike = at_quality::unlike(both.cloned(), &[]);
                 match first.incomparable_with(group) {
                     Some(reason) => group.incomparable = Some(reason),
                     None => group.ratio = group.ratio_to(&first),
@@ -206,7 +221,7 @@ impl Key {
 
     fn label(&self) -> String {
         let model = match self.parameters {
-            Some(parameters) => format!("{} parameters", table::thousands(parameters)),
+            Some(parameters) => format!("{} parameters", thousands(parameters)),
             None => self.name.clone().unwrap_or_default(),
         };
         self.framework.iter().map(|framework| format!("{framework}, ")).chain([model]).collect()
@@ -233,6 +248,8 @@ impl Group {
             domains: domains(runs),
             ratio: None,
             incomparable: None,
+            unlike: Vec::new(),
+            conditions: runs.iter().map(|run| Conditions::of(run)).collect(),
             mean,
             framework: key.framework,
             parameters: key.parameters,

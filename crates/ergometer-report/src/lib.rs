@@ -16,8 +16,21 @@
 //! # Ok::<(), ergometer::Error>(())
 //! ```
 
+pub mod analysis;
 mod comparison;
+mod conditions;
 pub mod footprint;
+pub mod grid;
+pub mod guard;
+pub mod history;
+pub mod metric;
+mod page;
 pub mod quantity;
+pub mod site;
+pub mod statistics;
 
-pub use comparison::{Comparison, Covered, Group, Ratio, Spread};
+pub use comparison::{
+    AtQuality, Comparison, Contrast, Covered, Crossing, Group, Ratio, Reached, Spread, Target, Verdict,
+};
+pub use history::History;
+pub use page::Page;

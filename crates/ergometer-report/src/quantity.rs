@@ -76,15 +76,19 @@ impl Sum for Co2e {
     }
 }
 
-/// Grams, kilograms or tonnes; the precision is the digits after the point (1).
+/// Micrograms to tonnes, with one to three digits before the point; the precision is the digits after it (1).
 impl fmt::Display for Co2e {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(1);
-        match self.0.abs() {
-            size if size < 1.0 => write!(f, "{:.digits$} g CO2e", self.as_grams()),
-            size if size < 1e3 => write!(f, "{:.digits$} kg CO2e", self.as_kilograms()),
-            _ => write!(f, "{:.digits$} t CO2e", self.as_tonnes()),
-        }
+        let (size, unit) = match self.0.abs() {
+            0.0 => (0.0, "g"),
+            size if size < 1e-6 => (self.0 * 1e9, "µg"),
+            size if size < 1e-3 => (self.0 * 1e6, "mg"),
+            size if size < 1.0 => (self.as_grams(), "g"),
+            size if size < 1e3 => (self.as_kilograms(), "kg"),
+            _ => (self.as_tonnes(), "t"),
+        };
+        write!(f, "{size:.digits$} {unit} CO2e")
     }
 }
 
@@ -313,6 +317,24 @@ impl Mul<DevicePrice> for Duration {
     }
 }
 
+/// The price of emissions: money for CO2 equivalent, of a tax, of allowances, or of the damage done (the social cost).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CarbonPrice(Money);
+
+impl CarbonPrice {
+    /// A price from money per metric tonne of CO2 equivalent.
+    pub const fn per_tonne(money: Money) -> Self {
+        CarbonPrice(money)
+    }
+}
+
+impl Mul<CarbonPrice> for Co2e {
+    type Output = Money;
+    fn mul(self, price: CarbonPrice) -> Money {
+        Money::new(self.as_tonnes() * price.0.amount, price.0.currency)
+    }
+}
+
 /// A number of floating-point operations.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Flop(f64);
@@ -509,6 +531,8 @@ mod tests {
 
     #[test]
     fn masses_print_in_a_unit_that_fits() {
+        assert_eq!(Co2e::from_grams(8.22e-4).to_string(), "822.0 µg CO2e");
+        assert_eq!(Co2e::from_grams(8.22e-3).to_string(), "8.2 mg CO2e");
         assert_eq!(Co2e::from_grams(8.22).to_string(), "8.2 g CO2e");
         assert_eq!(Co2e::from_pounds(26.0).to_string(), "11.8 kg CO2e");
         assert_eq!(Co2e::from_kilograms(552_100.0).to_string(), "552.1 t CO2e");

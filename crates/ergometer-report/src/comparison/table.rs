@@ -132,6 +132,13 @@ impl Comparison {
                 (None, Some(reason)) => writeln!(f, "not comparable: {reason}")?,
                 (None, None) => writeln!(f, "{}", missing())?,
             }
+            if group.ratio.is_some() && !group.unlike.is_empty() {
+                let unlike = group.unlike.join("; ");
+                wrapped(
+                    f,
+                    &format!("{}: not the models alone, the runs differ in {unlike}", group.label),
+                )?;
+            }
         }
         if self.groups.iter().any(Group::is_estimated) {
             writeln!(
@@ -243,7 +250,7 @@ fn short(name: Option<&str>) -> String {
 }
 
 /// A number with commas between its thousands.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();
     groups.map(String::from_utf8_lossy).collect::<Vec<_>>().join(",")
