@@ -1,6 +1,7 @@
 //! What models cost up to one quality, and which no other beats in time and energy.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use ergometer::Power;
 use ergometer_report::analysis::time_energy::{Reading, Setting, Standing, TimeEnergy};
@@ -8,7 +9,7 @@ use ergometer_report::{AtQuality, Comparison, Verdict};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::made::{ergometer, read, rewrite, two_models};
+use crate::made::{TRAINING, Training, ergometer, read, rewrite, two_models};
 
 #[test]
 fn equal_work_and_equal_quality_are_two_answers() {
@@ -125,6 +126,103 @@ fn energies_of_different_coverage_have_no_front() {
     assert!(refusal.contains("cpu by energy counter; cpu by model"), "{refusal}");
 }
 
+#[test]
+fn runs_of_several_machines_have_no_front() {
+    let logs = TempDir::new().unwrap();
+    let directories = two_models(logs.path(), 2);
+    rewrite(&directories[0], |manifest| {
+        manifest["machine"]["host"] = "another".into();
+        manifest["machine"]["boot_id"] = "elsewhere".into();
+    });
+    let refusal = TimeEnergy::of(&read(&directories), None, None).unwrap_err().to_string();
+    assert!(refusal.contains("the runs are of several machines: host: another, "), "{refusal}");
+    assert!(refusal.contains("give runs of one machine"), "{refusal}");
+}
+
+/// Changes the lines of a kind in a run's log.
+fn damage(run: &Path, kind: &str, change: impl Fn(&mut Value)) {
+    let path = run.join("rank-00000.jsonl");
+    let lines: Vec<String> = fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            if line["kind"] == kind {
+                change(&mut line);
+            }
+            line.to_string() + "\n"
+        })
+        .collect();
+    fs::write(path, lines.concat()).unwrap();
+}
+
+#[test]
+fn energies_that_were_measured_in_part_are_in_no_mean_and_named() {
+    let logs = TempDir::new().unwrap();
+    let directories = two_models(logs.path(), 3);
+    for kind in ["epoch", "end"] {
+        damage(&directories[0], kind, |line| {
+            line["quality"] = "partial".into();
+            line["energy_j"] = 1.into();
+        });
+        damage(&directories[1], kind, |line| line["total_j"] = 0.into());
+    }
+    let runs = read(&directories);
+    let summaries: Vec<_> = runs.iter().map(|run| run.summary.clone()).collect();
+    let target = "accuracy=0.9".parse().unwrap();
+    let answer = AtQuality::of(&Comparison::of(&summaries), &runs, &target).unwrap();
+    let first = &answer.groups[0];
+    assert_eq!((first.crossings.len(), first.never.len(), first.unknown.len()), (1, 0, 2));
+    let text = answer.to_string();
+    assert!(text.contains("1 of 3 runs, 1010") || text.contains("1 of 3 runs, 1.0"), "{text}");
+    assert!(text.contains("part of the energy until then was not measured"), "{text}");
+    // At equal work the run that was measured in part does not count either.
+    let at_work = answer.groups[1].at_work.unwrap();
+    assert_eq!((at_work.runs, at_work.verdict), ((3, 2), Verdict::TooFewRuns));
+
+    let front = TimeEnergy::of(&runs, None, None).unwrap();
+    assert_eq!(front.settings[0].runs + front.settings[1].runs, 5);
+    assert!(front.left_out[0].ends_with("its energy is partial"), "{:?}", front.left_out);
+    let front = TimeEnergy::of(&runs, Some(&target), None).unwrap();
+    assert_eq!(front.left_out.len(), 2);
+}
+
+#[test]
+fn a_run_that_diverged_reaches_no_value_and_does_not_hide_the_others() {
+    let logs = TempDir::new().unwrap();
+    let mut directories = two_models(logs.path(), 2);
+    let diverged = Training { seed: 9, accuracies: &[f64::NAN; 4], ..TRAINING };
+    directories.push(diverged.run(logs.path()));
+    let runs = read(&directories);
+    let summaries: Vec<_> = runs.iter().map(|run| run.summary.clone()).collect();
+    let comparison = Comparison::of(&summaries);
+    let answer = AtQuality::of(&comparison, &runs, &"accuracy=0.9".parse().unwrap()).unwrap();
+    assert_eq!((answer.groups[0].crossings.len(), answer.groups[0].never.len()), (2, 1));
+    let refusal = AtQuality::of(&comparison, &runs, &"accuracy".parse().unwrap()).unwrap_err();
+    assert!(refusal.to_string().contains("is no number in any epoch"), "{refusal}");
+}
+
+#[test]
+fn a_run_that_is_named_twice_counts_once_and_a_copy_of_it_is_complained_about() {
+    let logs = TempDir::new().unwrap();
+    let directories = two_models(logs.path(), 2);
+    let all = logs.path().to_str().unwrap();
+    let one = directories[0].to_str().unwrap();
+    let (_, once, _) = ergometer(&["compare", all]);
+    let (status, twice, err) = ergometer(&["compare", all, one, all]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert_eq!(once, twice);
+
+    let copy = logs.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for file in ["run.json", "rank-00000.jsonl"] {
+        fs::copy(directories[0].join(file), copy.join(file)).unwrap();
+    }
+    let (status, out, err) = ergometer(&["compare", all]);
+    assert_eq!((status, out), (1, once));
+    assert!(err.contains("once more; the first is counted"), "{err}");
+}
+
 fn setting(label: &str, time: [f64; 3], energy: [f64; 3]) -> Setting {
     let reading = |[low, mean, high]: [f64; 3]| Reading { mean, interval: Some((low, high)) };
     let (time, energy) = (reading(time), reading(energy));
@@ -165,6 +263,12 @@ fn only_intervals_that_part_make_one_training_beat_another() {
     let per_hour: Vec<f64> =
         found.savings.iter().map(|saving| saving.per_hour.as_joules()).collect();
     assert!((per_hour[0] - 72_000.0).abs() < 1e-6 && (per_hour[1] - 4_500.0).abs() < 1e-6);
+    // Where intervals overlap there is no saving to tell.
+    let near = vec![
+        setting("fast", [98.0, 100.0, 102.0], [580.0, 600.0, 620.0]),
+        setting("as fast", [98.1, 100.1, 102.1], [570.0, 590.0, 610.0]),
+    ];
+    assert_eq!(TimeEnergy::among(near, None, None, Vec::new()).unwrap().savings, []);
     // At η = 0.5 with 20 W at most: (1000 + 2000)/2, and (600 + 2400)/2.
     let costs = found.costs(0.5, Power::from_watts(20.0)).unwrap();
     assert!((costs[0].as_joules() - 1_500.0).abs() < 1e-6);
@@ -176,12 +280,19 @@ fn only_intervals_that_part_make_one_training_beat_another() {
 #[test]
 fn the_front_up_to_a_target_is_read_from_logs() {
     let logs = TempDir::new().unwrap();
-    let runs = read(&two_models(logs.path(), 3));
+    let directories = two_models(logs.path(), 3);
+    let runs = read(&directories);
     let found = TimeEnergy::of(&runs, Some(&"accuracy=0.9".parse().unwrap()), None).unwrap();
     assert_eq!(found.settings.len(), 2);
     assert!((found.settings[0].time.mean - 10.0).abs() < 1e-6);
     assert!((found.settings[1].energy.mean / 750.0 - 1.0).abs() < 1e-3);
     assert_eq!(found.front().count(), 2);
+    assert!(!found.estimated && !found.to_string().contains("estimated"));
+    for run in &directories {
+        rewrite(run, |manifest| manifest["sensors"][0]["provenance"] = "model".into());
+    }
+    let modelled = TimeEnergy::of(&read(&directories), None, None).unwrap().to_string();
+    assert!(modelled.contains("The energies are estimated by a model"), "{modelled}");
     let whole = TimeEnergy::of(&runs, None, Some(&"accuracy".parse().unwrap())).unwrap();
     // As long, half the energy, and more accurate.
     assert_eq!(whole.settings.len(), 2);

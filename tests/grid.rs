@@ -59,6 +59,10 @@ fn a_country_is_found_by_either_code_and_by_name_in_any_case() {
     assert_eq!(country("united states").unwrap().alpha2, "US");
     assert_eq!(country("UK").unwrap().name, "United Kingdom");
     assert_eq!(country("NA").unwrap().name, "Namibia");
+    assert_eq!(country("Great Britain").unwrap().name, "United Kingdom");
+    assert_eq!(country("Czech Republic").unwrap().name, "Czechia");
+    // A 26th of what the other Congo's emits.
+    assert_eq!(country("DR Congo").unwrap().alpha2, "CD");
     assert_eq!(
         country("PL").unwrap().source(),
         "Poland, Ember via Our World in Data, 2025, annual mean of production"
@@ -70,7 +74,7 @@ fn an_unknown_country_is_an_error_with_the_nearest_names() {
     for (asked, nearest) in [
         ("Germny", "Germany (DE)"),
         ("Swizerland", "Switzerland (CH)"),
-        ("United States of America", "United States (US)"),
+        ("United State of America", "United States (US)"),
         ("Korea", "North Korea (KP), South Korea (KR)"),
         ("Frankreich", "France (FR)"),
         ("XX", "no country `XX` is listed"),

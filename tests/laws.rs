@@ -158,9 +158,30 @@ fn the_interval_of_the_factor_is_that_of_alpha_turned_around() {
     assert!(close(law.all.factor_low.unwrap(), (1.0 / high).exp2()));
     assert!(close(law.all.factor_high.unwrap(), (1.0 / low).exp2()));
     let half = law.half().unwrap();
-    let best = law.best().unwrap();
-    assert!(close(half.error, best.error / 2.0));
-    assert!((half.energy.ratio(best.energy) / law.all.halving.unwrap().factor - 1.0).abs() < 1e-6);
+    assert!(close(half.error, law.best().unwrap().error / 2.0));
+    assert!((law.predict(half.energy).unwrap().value / half.error - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn one_more_model_halves_the_error_within_the_interval_in_95_percent_of_draws() {
+    let mut random = Rng::with_seed(11);
+    let (mut held, mut told, mut by_factor) = (0, 0, 0);
+    for _ in 0..DRAWS {
+        let law = law(models(&mut random, 8, 0.8, 0.0, 0.1));
+        let Ok(half) = law.half() else { continue };
+        let (Some(low), Some(high)) = (half.low, half.high) else { continue };
+        told += 1;
+        // error = 0.5·(E/10)^−0.8, times the noise of one more model.
+        let noise = normal(&mut random, 0.1).exp();
+        let there = 10.0 * (0.5 * noise / half.error).powf(1.0 / 0.8);
+        held += usize::from((low.as_joules()..=high.as_joules()).contains(&there));
+        let best = law.best().unwrap().energy.as_joules();
+        let ends = [law.all.factor_low.unwrap(), law.all.factor_high.unwrap()];
+        by_factor += usize::from((best * ends[0]..=best * ends[1]).contains(&there));
+    }
+    assert!(told > 900 && held * 100 >= 92 * told && held * 100 <= 98 * told, "{held} of {told}");
+    // The factor's interval alone knows nothing of how much a model is off the law.
+    assert!(by_factor * 2 < told, "{by_factor} of {told}");
 }
 
 /// One energy over another.
@@ -242,6 +263,11 @@ fn a_floor_is_found_where_there_is_one_and_enough_data() {
     assert!(declared(&mut random, 12, 0.0) <= 20);
     // Five models carry the power law, and no floor.
     assert_eq!(declared(&mut random, 5, 0.05), 0);
+    let few = law(models(&mut random, 5, 0.5, 0.01, 0.01));
+    if few.forms.compared.iter().any(|form| form.shape == Shape::Floor && form.squares.is_some()) {
+        let text = few.to_string();
+        assert!(text.contains("5 models do not tell of a power law with a floor"), "{text}");
+    }
 
     let mut held = 0;
     for _ in 0..200 {
@@ -332,6 +358,30 @@ fn a_run_that_did_not_end_is_left_out_and_said() {
     let law = SizeLaw::of(&Family::by_framework(&runs)[0]).unwrap();
     assert_eq!(law.runs(), 11);
     assert!(law.to_string().contains("it did not end as planned"), "{law}");
+}
+
+#[test]
+fn a_run_whose_metric_is_no_number_is_left_out_with_that_reason() {
+    let logs = TempDir::new().unwrap();
+    let mut directories = sizes(logs.path(), "candle");
+    let diverged = Training { seed: 9, accuracies: &[f64::NAN], ..TRAINING };
+    directories.push(diverged.run(logs.path()));
+    let runs = read(&directories);
+    let law = ErrorLaw::of(&Family::by_framework(&runs)[0], None).unwrap();
+    assert_eq!(law.runs(), 12);
+    assert!(law.to_string().contains("its `accuracy` is no number at its end"), "{law}");
+    let runs = read(&directories[10..]);
+    let refusal = ErrorLaw::of(&Family::by_framework(&runs)[0], None).unwrap_err().to_string();
+    assert!(refusal.contains("do not carry an error law"), "{refusal}");
+    assert!(refusal.contains("1 run is left out, "), "{refusal}");
+}
+
+#[test]
+fn energies_of_which_it_is_not_known_how_well_they_are_known_are_said_to_be_so() {
+    let points = [(1_000, 1.0), (10_000, 8.0), (100_000, 70.0)]
+        .map(|(size, energy)| (size, Energy::from_joules(energy)));
+    let text = SizeLaw::through(&points).unwrap().to_string();
+    assert!(text.contains("do not say of every energy how well it is known"), "{text}");
 }
 
 #[test]

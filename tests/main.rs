@@ -21,6 +21,7 @@ mod doctor;
 mod equal_quality;
 mod grid;
 mod laws;
+mod page;
 mod papers;
 mod worth;
 
@@ -55,6 +56,7 @@ mod device;
 mod budget;
 mod faults;
 mod guard;
+mod troubles;
 
 // Runs, on fake sensors and a fake clock.
 mod log;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,13 +52,13 @@ impl Follower {
         Follower { directory, log: None, tail: None, has_ended: false }
     }
 
-    /// Shows `take` each line with the run's manifest, those that are there and those that come, until the run ends; gives
-    /// the exit status.
+    /// Shows `take` each line with the run's manifest, those that are there and those that come, until the run ends or `take`
+    /// breaks off; gives the exit status.
     pub(crate) fn follow(
         &mut self,
         patience: &Patience,
         err: &mut dyn Write,
-        mut take: impl FnMut(&Manifest, &Line) -> io::Result<()>,
+        mut take: impl FnMut(&Manifest, &Line) -> io::Result<ControlFlow<Error>>,
     ) -> io::Result<u8> {
         let (mut news, mut status, mut warned) = (Instant::now(), 0, SILENCE / 2);
         let mut is_waiting = false;
@@ -72,7 +73,12 @@ impl Follower {
             let is_new = !lines.is_empty();
             for line in lines {
                 match (line, &self.log) {
-                    (Ok(line), Some(log)) => take(&log.manifest, &line)?,
+                    (Ok(line), Some(log)) => {
+                        if let ControlFlow::Break(error) = take(&log.manifest, &line)? {
+                            complain(err, error);
+                            return Ok(FAILURE);
+                        }
+                    }
                     (Ok(_), None) => {}
                     (Err(error), _) => {
                         complain(err, error.cure("the other lines are read"));

@@ -12,10 +12,12 @@ mod measure;
 mod place;
 mod project;
 mod report;
+mod returns;
 mod scaling;
 mod schedule;
 mod sheet;
 mod total;
+mod tuning;
 mod watch;
 mod whatif;
 
@@ -40,29 +42,31 @@ const EXAMPLES: &str = "Examples:
   ergometer doctor --self-test            the same, and whether it holds
   ergometer run -- python train.py        measure any program
   ergometer report runs                   every run in a directory
+  ergometer report runs -o report.html    the same as a page with charts
   ergometer compare runs --json           models against each other, for a program to read
   ergometer scaling runs                  what doubling the size costs, and halving the error
-  ergometer whatif runs --country FR      what they would emit and cost there
-  ergometer schedule runs --hours g.csv   and at another hour
-  ergometer sheet runs --device laptop    a project on one page
+  ergometer returns runs/MY-RUN           what each gain of a training cost
   ergometer watch runs                    the newest run, while it trains
   ergometer project runs --epochs 40      what it will come to
-  ergometer total runs                    the whole project, with the runs that crashed";
+  ergometer total runs                    the whole project, with the runs that crashed
+  ergometer whatif runs --country FR      what they would emit and cost there";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Doctor(doctor::Doctor),
     Run(measure::Measure),
+    Watch(watch::Watch),
+    Project(project::Project),
     Report(report::Report),
     Compare(compare::Compare),
-    Schedule(schedule::Schedule),
-    Sheet(sheet::ProjectSheet),
     Scaling(scaling::Scaling),
+    Returns(returns::Gains),
+    Tuning(tuning::Search),
+    Total(total::ProjectTotal),
     #[command(name = "whatif")]
     WhatIf(whatif::WhatIf),
-    Project(project::Project),
-    Total(total::ProjectTotal),
-    Watch(watch::Watch),
+    Schedule(schedule::Schedule),
+    Sheet(sheet::ProjectSheet),
 }
 
 /// Where the machine's sensors are looked for.
@@ -120,15 +124,17 @@ pub fn run(
         Ok(arguments) => match arguments.command {
             Command::Doctor(doctor) => doctor.run(out),
             Command::Run(measure) => Ok(measure.run(err)),
+            Command::Watch(watch) => watch.run(out, err),
+            Command::Project(project) => project.run(out, err),
             Command::Report(report) => report.run(out, err),
             Command::Compare(compare) => compare.run(out, err),
+            Command::Scaling(scaling) => scaling.run(out, err),
+            Command::Returns(returns) => returns.run(out, err),
+            Command::Tuning(tuning) => tuning.run(out, err),
+            Command::Total(total) => total.run(out, err),
+            Command::WhatIf(whatif) => whatif.run(out, err),
             Command::Schedule(schedule) => schedule.run(out, err),
             Command::Sheet(sheet) => sheet.run(out, err),
-            Command::Scaling(scaling) => scaling.run(out, err),
-            Command::WhatIf(whatif) => whatif.run(out, err),
-            Command::Project(project) => project.run(out, err),
-            Command::Total(total) => total.run(out, err),
-            Command::Watch(watch) => watch.run(out, err),
         },
         Err(refusal) => {
             let text = refusal.render();

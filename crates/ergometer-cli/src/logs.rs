@@ -1,7 +1,10 @@
 //! The runs that arguments name.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ergometer::{Error, Result, RunLog, Summary};
@@ -49,13 +52,31 @@ impl Runs {
 
     fn read_each<T>(&self, read: fn(&RunLog) -> Reading<T>, err: &mut dyn Write) -> (Vec<T>, bool) {
         let (mut runs, mut faults) = (Vec::new(), Vec::new());
+        let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in &self.runs {
             let directories = RunLog::find(path).unwrap_or_else(|error| {
                 faults.push(error);
                 Vec::new()
             });
             for directory in directories {
-                match RunLog::open(directory).and_then(|log| read(&log)) {
+                let log = match RunLog::open(directory) {
+                    Ok(log) => log,
+                    Err(error) => {
+                        faults.push(error);
+                        continue;
+                    }
+                };
+                // A run that counts twice doubles sums, and makes intervals narrower than they are.
+                let place = fs::canonicalize(log.directory()).unwrap_or_default();
+                match seen.entry(log.manifest.run_id.clone()) {
+                    Entry::Occupied(first) if *first.get() == place => continue,
+                    Entry::Occupied(first) => {
+                        faults.push(twice(&log, first.get()));
+                        continue;
+                    }
+                    Entry::Vacant(first) => first.insert(place),
+                };
+                match read(&log) {
                     Ok((run, bad)) => {
                         runs.push(run);
                         faults.extend(bad.into_iter().map(cured));
@@ -69,6 +90,13 @@ impl Runs {
         }
         (runs, faults.is_empty())
     }
+}
+
+/// The error of a run that is there in two places.
+fn twice(log: &RunLog, first: &Path) -> Error {
+    let (copy, id) = (log.directory().display(), &log.manifest.run_id);
+    Error::invalid(format!("`{copy}` is the run `{id}` of `{}` once more", first.display()))
+        .cure("the first is counted, and this one left out; remove the copy")
 }
 
 /// A bad line's error with what can be done about it.

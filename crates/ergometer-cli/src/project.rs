@@ -1,6 +1,7 @@
 //! `ergometer project`: what a run will come to.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +9,9 @@ use ergometer::log::Line;
 use ergometer::record::{Manifest, State};
 use ergometer::{Error, Kind, Record, Result, RunLog};
 use ergometer_report::History;
-use ergometer_report::analysis::projection::{Calibration, EarlyStop, Outlay, Projection};
+use ergometer_report::analysis::projection::{
+    Calibration, EarlyStop, Outlay, Projection, planned_epochs,
+};
 use ergometer_report::metric::Direction;
 use ergometer_report::site::Site;
 use serde::Serialize;
@@ -122,30 +125,22 @@ impl Project {
         err: &mut dyn Write,
     ) -> io::Result<u8> {
         let mut epochs: Vec<Record> = Vec::new();
-        let mut refusal = None;
-        let mut status =
-            Follower::new(directory.clone()).follow(&self.patience, err, |manifest, line| {
-                let Line::Window(window) = line else { return Ok(()) };
-                if window.kind != Kind::Epoch {
-                    return Ok(());
-                }
+        let mut follower = Follower::new(directory.clone());
+        let mut status = follower.follow(&self.patience, err, |manifest, line| {
+            if let Line::Window(window) = line
+                && window.kind == Kind::Epoch
+            {
                 epochs.push((**window).clone());
-                let planned = self.epochs.or_else(|| noted(manifest));
+                let planned = self.epochs.or_else(|| planned_epochs(manifest));
                 match self.answer(manifest, &epochs, planned, site) {
-                    Ok(answer) => {
-                        refusal = None;
-                        self.show(&answer, out)
-                    }
-                    Err(error) => {
-                        refusal = Some(error);
-                        Ok(())
-                    }
+                    Ok(answer) => self.show(&answer, out)?,
+                    // An epoch that was broken off may be all there is yet.
+                    Err(error) if error.is_absent() && self.metric.is_none() => {}
+                    Err(error) => return Ok(ControlFlow::Break(error)),
                 }
-            })?;
-        if let Some(refusal) = refusal {
-            complain(err, refusal);
-            return Ok(FAILURE);
-        }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
         // At its end, it is looked at as a whole.
         let ended = RunLog::open(directory).and_then(|log| History::read(&log));
         if let Ok((run, _)) = ended
@@ -178,7 +173,7 @@ impl Project {
         let calibration = Calibration::of(run).ok();
         // A run that has ended as planned has done what was planned.
         let done = calibration.is_some().then(|| Calibration::epochs(run));
-        let planned = self.epochs.or(done).or_else(|| noted(manifest));
+        let planned = self.epochs.or(done).or_else(|| planned_epochs(manifest));
         let mut answer = self.answer(manifest, &run.epochs, planned, site)?;
         answer.projection.is_estimated |= run.is_estimated();
         Ok(Answer { calibration, ..answer })
@@ -217,11 +212,6 @@ impl Project {
             calibration: None,
         })
     }
-}
-
-/// How many epochs a run's notes say are planned.
-fn noted(manifest: &Manifest) -> Option<u64> {
-    manifest.notes.get("epochs")?.trim().parse().ok()
 }
 
 impl Answer {

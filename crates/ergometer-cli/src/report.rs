@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ergometer::{Error, Result};
+use ergometer::{Error, Result, Summary};
+use ergometer_report::analysis::per_unit::PerUnit;
 use ergometer_report::site::Site;
 use ergometer_report::{History, Page};
+use serde::Serialize;
 
 use crate::logs::Runs;
 use crate::place::Place;
@@ -31,8 +33,19 @@ pub(crate) struct Report {
     /// The metric that the page sets energy against. Without it, an accuracy if there is one.
     #[arg(long, value_name = "NAME", requires = "output")]
     metric: Option<String>,
+    /// The models are dense transformers: tell the energy for each operation, of which a parameter and a token take six.
+    #[arg(long, conflicts_with = "output")]
+    transformer: bool,
     #[command(flatten)]
     place: Place,
+}
+
+/// A run as JSON: its summary, and what its energy comes to for each thing that it was spent on.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    per_unit: Option<PerUnit>,
 }
 
 impl Report {
@@ -72,13 +85,32 @@ impl Report {
     }
 
     fn tell(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
-        let read = self.runs.read(err);
+        let read = self.runs.histories(err);
+        let mut shown = Vec::new();
+        for run in &read.histories {
+            // Where the energy is not known, the table says so already.
+            let per_unit = PerUnit::of(run).ok();
+            let per_unit = match (per_unit, self.transformer) {
+                (Some(per_unit), true) => match per_unit.dense_transformer() {
+                    Ok(per_unit) => Some(per_unit),
+                    Err(error) => {
+                        complain(err, error);
+                        return Ok(false);
+                    }
+                },
+                (per_unit, _) => per_unit,
+            };
+            shown.push(Shown { summary: &run.summary, per_unit });
+        }
         if self.json {
-            write_json(out, &read.summaries)?;
-        } else {
-            for (place, summary) in read.summaries.iter().enumerate() {
-                let gap = if place > 0 { "\n" } else { "" };
-                writeln!(out, "{gap}{summary}")?;
+            write_json(out, &shown)?;
+            return Ok(read.whole);
+        }
+        for (place, run) in shown.iter().enumerate() {
+            let gap = if place > 0 { "\n" } else { "" };
+            writeln!(out, "{gap}{}", run.summary)?;
+            if let Some(per_unit) = &run.per_unit {
+                writeln!(out, "{per_unit}")?;
             }
         }
         Ok(read.whole)

@@ -115,8 +115,13 @@ impl Laws {
             (None, reason) => writeln!(out, "{}", wrapped(reason.as_deref().unwrap_or_default()))?,
         }
         let Some(half) = &self.half_the_error else { return Ok(()) };
-        let facility = site.facility(half.energy).as_kilowatt_hours();
-        let mut parts = vec![format!("{facility:.3e} kWh")];
+        let facility = |energy| format!("{:.2e}", site.facility(energy).as_kilowatt_hours());
+        let ends = match (half.low, half.high) {
+            (Some(low), Some(high)) => format!("{} to {}", facility(low), facility(high)),
+            (Some(low), None) => format!("{} or more", facility(low)),
+            _ => "not bounded".to_owned(),
+        };
+        let mut parts = vec![format!("{} kWh ({ends})", facility(half.energy))];
         parts.extend(half.carbon.map(|carbon| carbon.to_string()));
         parts.extend(half.cost.map(|cost| format!("{:.2e} {}", cost.amount, cost.currency)));
         writeln!(out, "Half of the best error at this place: {}.", parts.join(", "))?;

@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ergometer::Result;
 use ergometer_report::analysis::total::{Declared, Total};
+use ergometer_report::quantity::Co2e;
+use ergometer_report::site::Site;
+use serde::Serialize;
 
+use crate::place::Place;
 use crate::{FAILURE, complain, write_json};
 
 /// Adds up a whole project: every run in and below a directory, those that crashed included.
@@ -24,16 +29,33 @@ pub(crate) struct ProjectTotal {
     /// How long was trained without a measurement, such as `12 h`: told beside the sums, in none of them.
     #[arg(long, value_name = "TIME", value_parser = crate::schedule::time)]
     unmeasured: Option<Duration>,
+    #[command(flatten)]
+    place: Place,
     /// Give an object: all `runs`, sums by `purposes`, `states` and `months`, `final_runs`, `left_out`.
     #[arg(long)]
     json: bool,
 }
 
+/// A total with what it emitted at a place.
+#[derive(Serialize)]
+struct Placed<'a> {
+    #[serde(flatten)]
+    total: &'a Total,
+    site: &'a Site,
+    #[serde(rename = "co2e_kg")]
+    carbon: Option<Co2e>,
+    cost: Option<String>,
+}
+
 impl ProjectTotal {
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
         let declared = Declared { final_run: self.final_run.clone(), unmeasured: self.unmeasured };
-        let total = match Total::of(&self.directory, &declared) {
-            Ok(total) => total,
+        let read = || -> Result<(Total, Site)> {
+            let site = self.place.site()?;
+            Ok((Total::of(&self.directory, &declared)?, site))
+        };
+        let (total, site) = match read() {
+            Ok(read) => read,
             Err(error) => {
                 complain(err, error);
                 return Ok(FAILURE);
@@ -43,10 +65,30 @@ impl ProjectTotal {
             complain(err, &fault.reason);
         }
         if self.json {
-            write_json(out, &total)?;
+            let (carbon, cost) = (site.carbon(total.energy), site.cost(total.energy));
+            let cost = cost.map(|money| money.to_string());
+            write_json(out, &Placed { total: &total, site: &site, carbon, cost })?;
         } else {
             writeln!(out, "{total}")?;
+            write_place(out, &total, &site)?;
         }
         Ok(if total.left_out.is_empty() { 0 } else { FAILURE })
     }
+}
+
+/// What the whole emitted and cost at a place, where one is given; as uncertain as its energy.
+fn write_place(out: &mut dyn Write, total: &Total, site: &Site) -> io::Result<()> {
+    if site.intensity.is_none() && site.price.is_none() {
+        return Ok(());
+    }
+    writeln!(out, "\n{site}")?;
+    let relative = total.uncertainty.as_joules() / total.energy.as_joules().max(f64::MIN_POSITIVE);
+    let expanded = format!("± {:.0} %", 200.0 * relative);
+    if let Some(carbon) = site.carbon(total.energy) {
+        writeln!(out, "emissions  {carbon} {expanded} (k=2, of the energy alone)")?;
+    }
+    if let Some(cost) = site.cost(total.energy) {
+        writeln!(out, "cost       {cost:.4} {expanded}")?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use ergometer::log::Line;
 use ergometer::record::{Event, Manifest};
 use ergometer::sensor::Provenance;
 use ergometer::{Energy, Kind, Power, Quality, Record, Timestamp};
-use ergometer_report::analysis::projection::Projection;
+use ergometer_report::analysis::projection::{Projection, planned_epochs};
 use serde::Serialize;
 
 use crate::follow::{Follower, Patience, newest};
@@ -39,7 +40,9 @@ impl Watch {
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
         let mut screen = Screen { epochs: Vec::new(), is_begun: false, progress: None };
         Follower::new(newest(&self.run, err)).follow(&self.patience, err, |manifest, line| {
-            let Some(row) = screen.row(manifest, line, self.epochs) else { return Ok(()) };
+            let Some(row) = screen.row(manifest, line, self.epochs) else {
+                return Ok(ControlFlow::Continue(()));
+            };
             if self.json {
                 serde_json::to_writer(&mut *out, &row)?;
                 writeln!(out)?;
@@ -48,7 +51,7 @@ impl Watch {
                 writeln!(out, "{}", row.text())?;
             }
             // Whoever reads wants it now.
-            out.flush()
+            out.flush().map(ControlFlow::Continue)
         })
     }
 }
@@ -113,8 +116,7 @@ impl Screen {
                 if is_epoch {
                     self.epochs.push((**window).clone());
                 }
-                let noted = || manifest.notes.get("epochs")?.trim().parse().ok();
-                let planned = planned.or_else(noted).filter(|_| is_epoch);
+                let planned = planned.or_else(|| planned_epochs(manifest)).filter(|_| is_epoch);
                 let projection =
                     planned.and_then(|planned| Projection::of_epochs(&self.epochs, planned).ok());
                 Some(Row::of(window, projection))

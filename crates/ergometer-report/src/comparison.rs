@@ -18,6 +18,7 @@ use crate::conditions::Conditions;
 pub use self::at_quality::{AtQuality, Contrast, Crossing, Reached, Verdict};
 use self::mean::{Mean, Observation};
 pub(crate) use self::table::thousands;
+pub(crate) use self::target::Arrival;
 pub use self::target::Target;
 
 /// Runs, grouped by what was trained, and the groups set against the first of them.

@@ -50,10 +50,13 @@ impl Country {
 pub fn country(asked: &str) -> Result<Country> {
     let key = key(asked);
     if NO_COUNTRIES.contains(&key.as_str()) {
-        return Err(Error::invalid(format!("`{asked}` is not a country, and has no grid of its own"))
-            .cure("give the country, or the carbon intensity of the electricity"));
+        return Err(Error::invalid(format!(
+            "`{asked}` is not a country, and has no grid of its own"
+        ))
+        .cure("give the country, or the carbon intensity of the electricity"));
     }
-    let key = ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key.as_str(), |(_, code)| code);
+    let key =
+        ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key.as_str(), |(_, code)| code);
     let row = rows()
         .find(|row| row.keys().contains(&key.to_owned()))
         .ok_or_else(|| unknown(asked, key))?;
@@ -73,8 +76,26 @@ pub fn countries() -> impl Iterator<Item = Country> {
 
 const TABLE: &str = include_str!("grid/countries.csv");
 
-/// Codes in use beside those of the table: both are reserved, the first in ISO 3166, the second used by the European Union.
-const ALIASES: [(&str, &str); 2] = [("uk", "gb"), ("el", "gr")];
+/// What is in use beside the table's codes and names: two reserved codes, the first in ISO 3166 and the second used by the
+/// European Union, and names of ISO 3166 and older ones that no edit leads to.
+const ALIASES: [(&str, &str); 16] = [
+    ("uk", "gb"),
+    ("el", "gr"),
+    ("greatbritain", "gb"),
+    ("türkiye", "tr"),
+    ("turkiye", "tr"),
+    ("czechrepublic", "cz"),
+    ("caboverde", "cv"),
+    ("timorleste", "tl"),
+    ("russianfederation", "ru"),
+    ("côtedivoire", "ci"),
+    ("ivorycoast", "ci"),
+    ("réunion", "re"),
+    ("macau", "mo"),
+    ("drcongo", "cd"),
+    ("burma", "mm"),
+    ("unitedstatesofamerica", "us"),
+];
 
 const NO_COUNTRIES: [&str; 8] =
     ["world", "wor", "global", "earth", "eu", "eu27", "europe", "europeanunion"];

@@ -30,7 +30,8 @@ pub mod site;
 pub mod statistics;
 
 pub use comparison::{
-    AtQuality, Comparison, Contrast, Covered, Crossing, Group, Ratio, Reached, Spread, Target, Verdict,
+    AtQuality, Comparison, Contrast, Covered, Crossing, Group, Ratio, Reached, Spread, Target,
+    Verdict,
 };
 pub use history::History;
 pub use page::Page;

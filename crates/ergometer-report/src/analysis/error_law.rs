@@ -10,6 +10,7 @@ use serde::Serialize;
 pub use self::forms::{Floor, Form, Forms, Shape};
 pub use self::measure::{Measure, Scale};
 use super::family::{Family, replicates};
+use super::size_law::{beside_left_out, plural};
 use crate::comparison::thousands;
 use crate::conditions::{EXTENT, SHAPE};
 use crate::footprint::{HalvingCost, LogLogFit, Prediction, error_law, pareto};
@@ -80,17 +81,22 @@ pub struct Slope {
 }
 
 /// What half of the best error would cost, at present cost.
+///
+/// The energies are where the line and the ends of its prediction interval reach that error: inverse regression (Draper and
+/// Smith 1998, Applied Regression Analysis, section 3.2). The best model's energy times the factor of halving would take the
+/// luck of the model that was chosen for its error as lasting, and the factor's interval knows nothing of how much one model
+/// is off the line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Half {
     /// The error that is aimed at.
     pub error: f64,
-    /// The energy of the best model times the factor of halving.
+    /// The energy at which the law through all models reaches it.
     #[serde(rename = "energy_j")]
     pub energy: Energy,
-    /// The same with the lower end of the factor's interval.
+    /// The lower end of the 95 % interval for one more model; missing where α's interval reaches 0.
     #[serde(rename = "energy_low_j")]
-    pub low: Energy,
-    /// The same with its upper end; missing where it is not bounded, or more than a decade beyond the data.
+    pub low: Option<Energy>,
+    /// Its upper end; missing where it is not bounded, or more than a decade beyond the data.
     #[serde(rename = "energy_high_j")]
     pub high: Option<Energy>,
     /// What the energy emits, where a place is given.
@@ -126,16 +132,16 @@ impl ErrorLaw {
             for run in &replicates {
                 let id = &run.summary.manifest.run_id;
                 match (measure.error(run), run.energy().energy) {
-                    (Some(error), Some(energy)) if error > 0.0 => {
+                    (Ok(error), Some(energy)) if error > 0.0 => {
                         logs.push((energy.as_joules().ln(), error.ln()));
                     }
-                    (Some(error), _) => {
+                    (Ok(error), _) => {
                         return Err(Error::unsupported(format!(
                             "{id}: its error is {error}, which has no logarithm"
                         ))
                         .cure("test on more samples, so that there is an error to see"));
                     }
-                    (None, _) => left_out.push(format!("{id}: it has no `{}`", measure.metric)),
+                    (Err(reason), _) => left_out.push(format!("{id}: {reason}")),
                 }
             }
             let parts: (Vec<f64>, Vec<f64>) = logs.into_iter().unzip();
@@ -156,7 +162,8 @@ impl ErrorLaw {
                 });
             }
         }
-        let law = ErrorLaw::through(models, measure)?;
+        let law = ErrorLaw::through(models, measure)
+            .map_err(|error| beside_left_out(&error, &left_out))?;
         let (uncertainty, estimated) = (family.uncertainty(), family.is_estimated());
         Ok(ErrorLaw { uncertainty, estimated, left_out, ..law })
     }
@@ -226,7 +233,7 @@ impl ErrorLaw {
     /// An exponent that is not above 0, an energy more than a decade beyond the data, or an error with a floor, near which
     /// the power law's price is too low.
     pub fn half(&self) -> Result<Half> {
-        let (Some(best), Some(halving)) = (self.best(), self.all.halving) else {
+        let (Some(best), Some(_)) = (self.best(), self.all.halving) else {
             return Err(Error::unsupported("more energy does not lower the error here"));
         };
         if let (Some(Shape::Floor), Some(floor)) = (self.forms.best, self.forms.floor) {
@@ -236,26 +243,21 @@ impl ErrorLaw {
             ))
             .cure("no number is given: more or other data may lower the floor"));
         }
-        let times = |factor: f64| {
-            let there = best.energy.as_joules() * factor;
-            (there <= self.limit().as_joules()).then(|| Energy::from_joules(there))
-        };
+        let error = best.error / 2.0;
+        let there = self.all.fit.solve(1.0 / error)?;
         let refused = || {
+            let times = there.value / best.energy.as_joules();
             Error::unsupported(format!(
-                "half of the best error lies more than a decade of energy beyond the data, at {:.3e} times the best model's",
-                halving.factor
+                "half of the best error lies more than a decade of energy beyond the data, at {times:.3e} times the best model's"
             ))
             .cure("no number is given: train larger models first")
         };
-        let energy = times(halving.factor).ok_or_else(refused)?;
-        Ok(Half {
-            error: best.error / 2.0,
-            energy,
-            low: self.all.factor_low.and_then(times).unwrap_or(energy),
-            high: self.all.factor_high.and_then(times),
-            carbon: None,
-            cost: None,
-        })
+        let within =
+            |energy: f64| (energy <= self.limit().as_joules()).then(|| Energy::from_joules(energy));
+        let energy = within(there.value).ok_or_else(refused)?;
+        let (low, high) = there.ends.unzip();
+        let (low, high) = (low.map(Energy::from_joules), high.and_then(within));
+        Ok(Half { error, energy, low, high, carbon: None, cost: None })
     }
 
     /// The number of runs.
@@ -311,7 +313,9 @@ fn carries(models: &[Trained]) -> Result<()> {
     let (number, decades) = (models.len(), decades(models));
     if number < MODELS || decades < DECADES {
         return Err(Error::unsupported(format!(
-            "{number} models over {decades:.2} decades of energy do not carry an error law, which takes {MODELS} over {DECADES}"
+            "{} over {decades:.2} decades of energy {} not carry an error law, which takes {MODELS} over {DECADES}",
+            plural(number, "model"),
+            if number == 1 { "does" } else { "do" }
         ))
         .cure("train models of more sizes, or on more shares of the data, further apart in energy"));
     }

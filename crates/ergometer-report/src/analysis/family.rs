@@ -1,6 +1,6 @@
 //! A [`Family`]: runs that one law may be fitted through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use ergometer::record::{Quality, State};
 use ergometer::{Energy, Error, Result};
@@ -101,18 +101,25 @@ pub(super) fn replicates<'a>(
     parts: &[&str],
 ) -> Vec<Vec<&'a History>> {
     let varies = |name: &str| name == HOST || named_like(name, &SEED) || named_like(name, parts);
-    let mut groups: Vec<(Option<u64>, Conditions, Vec<&'a History>)> = Vec::new();
+    let mut groups: Vec<Vec<&'a History>> = Vec::new();
+    let mut places = HashMap::new();
     for run in runs {
-        let (own, parameters) = (Conditions::of(&run.summary), run.summary.manifest.parameters);
-        let same = |group: &(Option<u64>, Conditions, Vec<&History>)| {
-            group.0 == parameters && group.1.key(&varies) == own.key(&varies)
-        };
-        match groups.iter_mut().find(|group| same(group)) {
-            Some((_, _, runs)) => runs.push(run),
-            None => groups.push((parameters, own, vec![run])),
+        let conditions = Conditions::of(&run.summary);
+        let key = conditions.key(&varies).into_iter();
+        let key: Vec<_> = key.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let place = *places.entry((run.summary.manifest.parameters, key)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
         }
+        groups[place].push(run);
     }
-    groups.into_iter().map(|(_, _, runs)| runs).collect()
+    groups
+}
+
+/// True if a run's energy is known, and no part of it went unmeasured.
+pub(crate) fn is_whole(run: &History) -> bool {
+    let energy = run.energy();
+    energy.energy.is_some() && !matches!(energy.quality, Quality::Partial | Quality::Unresolved)
 }
 
 /// Why a run's energy is not that of a training from its start to its end.

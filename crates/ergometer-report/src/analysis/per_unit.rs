@@ -176,11 +176,9 @@ fn exact(count: u64) -> f64 {
     count as f64
 }
 
+/// What stands beside a run's own table: the mean of epochs and steps, and the energy for each of what was trained on.
 impl fmt::Display for PerUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run        {}", self.energy)?;
-        let estimated = self.energy.quality != ergometer::Quality::Estimated && self.estimated;
-        writeln!(f, "{}", if estimated { ", in part estimated" } else { "" })?;
         if let Some(epochs) = &self.epochs {
             write!(f, "epoch      first {}", epochs.first)?;
             if let Some(mean) = epochs.mean {

@@ -6,6 +6,7 @@ mod course;
 use std::fmt;
 use std::time::Duration;
 
+use ergometer::record::Manifest;
 use ergometer::{Energy, Error, Record, Result};
 use serde::Serialize;
 
@@ -97,12 +98,12 @@ const PUBLISHED: f64 = 0.20;
 const CONFIDENCE: f64 = 0.95;
 
 impl Projection {
-    /// Projects a run from its log; how many epochs are planned is taken from the run's note `epochs` unless it is given.
+    /// Projects a run from its log; how many epochs are planned is taken from there unless it is given.
     ///
     /// # Errors
     /// As [`of_epochs`](Projection::of_epochs), and if the number of planned epochs is not known.
     pub fn of(run: &History, planned: Option<u64>) -> Result<Projection> {
-        let known = || planned_epochs(run);
+        let known = || planned_epochs(&run.summary.manifest);
         let Some(planned) = planned.or_else(known) else {
             return Err(Error::invalid(format!(
                 "`{}` does not say how many epochs are planned",
@@ -167,7 +168,7 @@ impl Projection {
         Energy::from_joules(self.margin.as_joules().hypot(sensors))
     }
 
-    /// The ends of that interval; the lower one is not below what is spent as the sensors may have it.
+    /// The ends of that interval.
     pub fn interval(&self) -> (Energy, Energy) {
         (self.energy - self.expanded(), self.energy + self.expanded())
     }
@@ -310,9 +311,9 @@ fn mean(row: &[f64]) -> f64 {
     row.iter().sum::<f64>() / exact(row.len().max(1) as u64)
 }
 
-/// How many epochs a run's notes say are planned.
-fn planned_epochs(run: &History) -> Option<u64> {
-    run.summary.manifest.notes.get("epochs")?.trim().parse().ok()
+/// How many epochs a run says are planned: by its loop, or else in its note `epochs`.
+pub fn planned_epochs(manifest: &Manifest) -> Option<u64> {
+    manifest.planned_epochs.or_else(|| manifest.notes.get("epochs")?.trim().parse().ok())
 }
 
 /// The projection in words: energy, time, what they rest on, what is assumed.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ergometer::{Energy, Error, Power, Result};
 use serde::Serialize;
 
-use super::family::replicates;
-use crate::comparison::thousands;
-use crate::conditions::{Conditions, EXTENT, HOST, SEED, named_like};
+use super::family::{is_whole, replicates};
+use crate::comparison::{Arrival, thousands};
+use crate::conditions::{Conditions, EXTENT, HOST, SEED, differences, named_like};
 use crate::footprint::pareto;
 use crate::metric::Direction;
 use crate::statistics::{Sample, student};
@@ -36,8 +36,11 @@ pub struct TimeEnergy {
     /// that is farthest from it, with time and energy each scaled to the front (Das 1999, Structural Optimization 18).
     /// Missing where no point is below the line, or quality counts too.
     pub knee: Option<usize>,
-    /// What each slower training on the front saves against the next faster one; nothing where quality counts too.
+    /// What each slower training on the front saves against the next faster one, where intervals part them in time and in
+    /// energy; nothing where quality counts too.
     pub savings: Vec<Saving>,
+    /// True if a model stands for any part of the energies.
+    pub estimated: bool,
     /// Runs that are left out, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -101,8 +104,8 @@ impl TimeEnergy {
     /// energy.
     ///
     /// # Errors
-    /// Energies that do not cover the same hardware in the same way, a target that is not known at the end of epochs of
-    /// every run, and no run that reaches it.
+    /// Energies that do not cover the same hardware in the same way, runs of several machines, a target that is not known at
+    /// the end of epochs of every run, and no run that reaches it.
     pub fn of(
         runs: &[History],
         target: Option<&Target>,
@@ -116,6 +119,16 @@ impl TimeEnergy {
                 covered.join("; ")
             ))
             .cure("give runs that were measured alike"));
+        }
+        let conditions: Vec<Conditions> =
+            runs.iter().map(|run| Conditions::of(&run.summary)).collect();
+        let machines = differences(&conditions, &|name| !MACHINE.contains(&name));
+        if !machines.is_empty() {
+            return Err(Error::unsupported(format!(
+                "the runs are of several machines: {}",
+                machines.join("; ")
+            ))
+            .cure("give runs of one machine"));
         }
         let all: Vec<&History> = runs.iter().collect();
         let target = target.map(|target| target.settled(&all)).transpose()?;
@@ -144,7 +157,8 @@ impl TimeEnergy {
             }
         }
         let metric = metric.filter(|_| target.is_none()).cloned();
-        TimeEnergy::among(settings, target, metric, left_out)
+        let found = TimeEnergy::among(settings, target, metric, left_out)?;
+        Ok(TimeEnergy { estimated: runs.iter().any(History::is_estimated), ..found })
     }
 
     /// Compares settings whose readings are known otherwise; what they stand at is found here.
@@ -172,8 +186,8 @@ impl TimeEnergy {
             let by = (0..settings.len()).find(|by| dominates(&criteria[*by], &criteria[off.point]));
             settings[off.point].standing = by.map_or(Standing::Tied(off.by), Standing::Dominated);
         }
-        let mut found =
-            TimeEnergy { target, metric, settings, knee: None, savings: Vec::new(), left_out };
+        let (knee, savings, estimated) = (None, Vec::new(), false);
+        let mut found = TimeEnergy { target, metric, settings, knee, savings, estimated, left_out };
         if means.iter().all(|means| means.len() == 2) {
             found.knee = found.find_knee(&front.on);
             found.savings =
@@ -225,6 +239,9 @@ impl TimeEnergy {
 
     fn saving(&self, from: usize, to: usize) -> Option<Saving> {
         let (fast, slow) = (&self.settings[from], &self.settings[to]);
+        // What intervals do not part is noise, and noise over a short time is a large rate.
+        let parted = slow.energy.is_below(&fast.energy).zip(fast.time.is_below(&slow.time));
+        parted.filter(|(frugal, fast)| *frugal && *fast)?;
         let hours = (slow.time.mean - fast.time.mean) / 3600.0;
         let saved = fast.energy.mean - slow.energy.mean;
         (hours > 0.0).then(|| Saving { from, to, per_hour: Energy::from_joules(saved / hours) })
@@ -292,6 +309,9 @@ fn dominates(a: &[Reading], b: &[Reading]) -> bool {
     parts.is_some_and(|parts| parts.contains(&true))
 }
 
+/// What tells machines apart.
+const MACHINE: [&str; 4] = [HOST, "processor", "hardware threads", "GPUs"];
+
 /// What a run's energy covers, and how it came about.
 fn covered(run: &History) -> String {
     let conditions = Conditions::of(&run.summary);
@@ -307,9 +327,18 @@ fn outcome(
 ) -> Result<(f64, f64, Option<f64>), String> {
     let (time, energy) = match target {
         Some(target) => {
-            let epoch = target.crossing(run).ok_or_else(|| format!("it never reached {target}"))?;
+            let epoch = match target.arrival(run) {
+                Arrival::At(epoch) => epoch,
+                Arrival::Never => return Err(format!("it never reached {target}")),
+                Arrival::Unknown => {
+                    return Err("part of its energy until then was not measured".to_owned());
+                }
+            };
             // An epoch's end as the run's own clock counts it, pauses between sessions included.
             (run.span(epoch).1, epoch.total)
+        }
+        None if run.is_complete() && !is_whole(run) => {
+            return Err(format!("its energy is {}", run.energy().quality));
         }
         None if run.is_complete() => {
             let energy = run.energy().energy.ok_or("its energy is not known")?;
@@ -321,15 +350,18 @@ fn outcome(
         Some(metric) => {
             let name = &metric.metric;
             let value = run.metric(name).ok_or_else(|| format!("it has no `{name}`"))?;
-            Some(value)
+            Some(
+                Some(value)
+                    .filter(|value| value.is_finite())
+                    .ok_or_else(|| format!("its `{name}` is no number"))?,
+            )
         }
         None => None,
     };
-    let (time, energy) = (time.as_secs_f64(), energy.as_joules());
-    if time > 0.0 && energy > 0.0 && quality.is_none_or(f64::is_finite) {
-        Ok((time, energy, quality))
+    if !time.is_zero() && energy > Energy::ZERO {
+        Ok((time.as_secs_f64(), energy.as_joules(), quality))
     } else {
-        Err("its time, energy or quality is no number".to_owned())
+        Err(format!("{energy} in {time:?} has no logarithm"))
     }
 }
 
@@ -411,6 +443,9 @@ impl fmt::Display for TimeEnergy {
                 f,
                 "Quality counts too: a model that is slower and uses more may be on the front for it."
             )?;
+        }
+        if self.estimated {
+            writeln!(f, "The energies are estimated by a model, which sees times and loads.")?;
         }
         write!(
             f,

@@ -310,7 +310,10 @@ impl fmt::Display for Tuning {
         }
         match self.noise {
             Some(noise) => {
-                writeln!(f, "noise between equal trials σ = {noise:.2e}; ? marks gains below 2σ√2")?;
+                writeln!(
+                    f,
+                    "noise between equal trials σ = {noise:.2e}; ? marks gains below 2σ√2"
+                )?;
             }
             None => writeln!(f, "no settings were tried twice, so the noise is not known")?,
         }

@@ -5,8 +5,9 @@ use std::fmt;
 use ergometer::{Energy, Result};
 use serde::Serialize;
 
-use super::{Comparison, Group, Target};
+use super::{Arrival, Comparison, Group, Target};
 use crate::History;
+use crate::analysis::family::is_whole;
 use crate::conditions::{Conditions, EXTENT, SEED, SHAPE, differences, named_like};
 use crate::statistics::{Sample, student, welch};
 
@@ -42,6 +43,9 @@ pub struct Reached {
     pub crossings: Vec<Crossing>,
     /// The ids of the runs that never reached it.
     pub never: Vec<String>,
+    /// The ids of the runs that reached it, and of whose energy until then a part was not measured: they are not in the mean.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
     /// The geometric mean of the energy up to the target, of the runs that reached it.
     #[serde(rename = "energy_j")]
     pub energy: Option<Energy>,
@@ -146,14 +150,15 @@ impl AtQuality {
 
 impl Reached {
     fn of(group: &Group, runs: &[&History], target: &Target) -> Reached {
-        let (mut crossings, mut never) = (Vec::new(), Vec::new());
+        let (mut crossings, mut never, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for run in runs {
             let id = run.summary.manifest.run_id.clone();
-            match target.crossing(run) {
-                Some(epoch) => {
+            match target.arrival(run) {
+                Arrival::At(epoch) => {
                     crossings.push(Crossing { run: id, epoch: epoch.epoch, energy: epoch.total });
                 }
-                None => never.push(id),
+                Arrival::Never => never.push(id),
+                Arrival::Unknown => unknown.push(id),
             }
         }
         let logs = logarithms(crossings.iter().map(|crossing| crossing.energy.as_joules()));
@@ -168,6 +173,7 @@ impl Reached {
             label: group.label.clone(),
             crossings,
             never,
+            unknown,
             energy: mean.map(exp),
             interval,
             at_quality: None,
@@ -209,10 +215,10 @@ pub(super) fn unlike(runs: impl Iterator<Item = Conditions>, parts: &[&str]) -> 
     differences(&runs, &varies)
 }
 
-/// The ratio of energies for equal work, over the runs that went to their end.
+/// The ratio of energies for equal work, over the runs that went to their end and were measured whole.
 fn work(own: &[&History], others: &[&History]) -> Option<Contrast> {
     let complete = |runs: &[&History]| -> Vec<(f64, Option<u64>)> {
-        let ended = runs.iter().filter(|run| run.is_complete());
+        let ended = runs.iter().filter(|run| run.is_complete() && is_whole(run));
         let energy = |run: &&History| Some(run.energy().energy?.as_joules());
         ended.filter_map(|run| Some((energy(run)?, run.summary.end.samples))).collect()
     };
@@ -260,12 +266,13 @@ impl fmt::Display for AtQuality {
         let width = self.groups.iter().map(|group| group.label.chars().count()).max();
         let width = width.unwrap_or(0).min(48);
         for group in &self.groups {
-            let runs = group.crossings.len() + group.never.len();
+            let runs = group.crossings.len() + group.never.len() + group.unknown.len();
             write!(f, "  {:width$}  {} of {runs} runs", group.label, group.crossings.len())?;
             match (group.energy, group.interval) {
                 (Some(energy), Some((low, high))) => writeln!(f, ", {energy} ({low} to {high})")?,
                 (Some(energy), None) => writeln!(f, ", {energy} (one run: no interval)")?,
-                (None, _) => writeln!(f, ": never reached")?,
+                (None, _) if group.unknown.is_empty() => writeln!(f, ": never reached")?,
+                (None, _) => writeln!(f, ": the energy until then is not known")?,
             }
         }
         self.ratios(f, width)?;
@@ -275,6 +282,15 @@ impl fmt::Display for AtQuality {
                 "Of runs that never reached it, it is only known that they would have taken more:"
             )?;
             for run in self.groups.iter().flat_map(|group| &group.never) {
+                writeln!(f, "  {run}")?;
+            }
+        }
+        if self.groups.iter().any(|group| !group.unknown.is_empty()) {
+            writeln!(
+                f,
+                "Of these, part of the energy until then was not measured; they are left out:"
+            )?;
+            for run in self.groups.iter().flat_map(|group| &group.unknown) {
                 writeln!(f, "  {run}")?;
             }
         }

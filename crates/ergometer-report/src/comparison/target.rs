@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ergometer::{Error, Record, Result};
+use ergometer::{Energy, Error, Quality, Record, Result};
 use serde::Serialize;
 
 use crate::History;
@@ -30,6 +30,16 @@ pub struct Target {
     pub direction: Direction,
     /// The value; missing for the best that every run reaches.
     pub value: Option<f64>,
+}
+
+/// Where a run reaches a target.
+pub(crate) enum Arrival<'a> {
+    /// By the end of this epoch, the first.
+    At(&'a Record),
+    /// Nowhere.
+    Never,
+    /// Somewhere, but part of what it used until then was not measured.
+    Unknown,
 }
 
 impl FromStr for Target {
@@ -73,26 +83,40 @@ impl Target {
         self.value.is_some_and(|target| self.direction.gain(target, value) >= 0.0)
     }
 
-    /// The first epoch at whose end the target is reached.
-    pub(crate) fn crossing<'a>(&self, run: &'a History) -> Option<&'a Record> {
-        let reaches = |epoch: &&Record| {
+    /// Where a run reaches the target.
+    pub(crate) fn arrival<'a>(&self, run: &'a History) -> Arrival<'a> {
+        let reaches = |epoch: &Record| {
             epoch.metrics.get(&self.metric).is_some_and(|value| self.is_reached(*value))
         };
-        run.epochs.iter().find(reaches)
+        let Some(place) = run.epochs.iter().position(reaches) else { return Arrival::Never };
+        let until = &run.epochs[..=place];
+        let gap = until.iter().any(|epoch| epoch.quality == Quality::Partial);
+        match until.last() {
+            Some(epoch) if epoch.total > Energy::ZERO && !gap => Arrival::At(epoch),
+            _ => Arrival::Unknown,
+        }
     }
 
     /// This target with its value, or else with the best that every run reaches.
     ///
     /// # Errors
-    /// A metric that is not known at the end of epochs of every run.
+    /// A metric that is not known at the end of epochs of every run, or that is no number in a run's epochs where the value
+    /// is to be found.
     pub(crate) fn settled(&self, runs: &[&History]) -> Result<Target> {
         let mut worst: Option<f64> = None;
         for run in runs {
             let values = run.epochs.iter().filter_map(|epoch| epoch.metrics.get(&self.metric));
             let better = |a: f64, b: f64| if self.direction.gain(a, b) > 0.0 { b } else { a };
             let worse = |a: f64, b: f64| if self.direction.gain(a, b) > 0.0 { a } else { b };
-            let best = values.copied().filter(|value| value.is_finite()).reduce(better);
-            let best = best.ok_or_else(|| self.unknown(run))?;
+            let mut values = values.copied().peekable();
+            let is_measured = values.peek().is_some();
+            let Some(best) = values.filter(|value| value.is_finite()).reduce(better) else {
+                // A run that diverged reaches no value that is given.
+                if is_measured && self.value.is_some() {
+                    continue;
+                }
+                return Err(self.unknown(run));
+            };
             worst = Some(worst.map_or(best, |worst| worse(worst, best)));
         }
         Ok(Target { value: self.value.or(worst), ..self.clone() })
@@ -108,7 +132,12 @@ impl Target {
             .into_iter()
             .map(|name| format!("`{name}`"))
             .collect();
-        let what = if run.metric(metric).is_some() {
+        let what = if run.epochs.iter().any(|epoch| epoch.metrics.contains_key(metric)) {
+            let what = format!("`{metric}` of {id} is no number in any epoch: it reaches no value");
+            return Error::unsupported(what).cure(format!(
+                "leave the run out, or give a value for the others: {metric}=VALUE"
+            ));
+        } else if run.metric(metric).is_some() {
             format!(
                 "`{metric}` is known only at the end of {id}, so that its first crossing is not"
             )

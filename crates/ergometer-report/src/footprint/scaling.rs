@@ -40,6 +40,15 @@ pub struct Prediction {
     pub high: f64,
 }
 
+/// Where a law reaches a y, in the unit of x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Solution {
+    /// On the line.
+    pub(crate) value: f64,
+    /// Where the ends of the prediction interval do; missing where they are not bounded.
+    pub(crate) ends: Option<(f64, f64)>,
+}
+
 impl LogLogFit {
     /// Where a new point at `x` is expected, with the prediction interval for one observation: s·√(1 + 1/n + (x − x̄)²/Sxx)
     /// times Student's t, about the line, in logarithms.
@@ -58,6 +67,22 @@ impl LogLogFit {
             low: 10f64.powf(line - margin),
             high: 10f64.powf(line + margin),
         })
+    }
+
+    /// The x at which y is expected, with the ends between which a new point of this y lies: where the ends of the prediction
+    /// interval reach it (Draper and Smith 1998, Applied Regression Analysis, section 3.2).
+    ///
+    /// With d = (log10 y − ȳ)/b and g = (t·SE)²/b², the ends are x̄ + (d ± √g·√(d² + (1 − g)(1 + 1/n)·Sxx))/(1 − g), in
+    /// logarithms; where g is 1 or more, as the slope's interval holds 0, there are none.
+    pub(crate) fn solve(&self, y: f64) -> Result<Solution> {
+        let distance = (logarithm(y)? - self.intercept) / self.exponent - self.centre;
+        let g = (self.t * self.standard_error / self.exponent).powi(2);
+        #[expect(clippy::cast_precision_loss, reason = "a fit has few points")]
+        let n = self.n as f64;
+        let margin = (g * (distance.powi(2) + (1.0 - g) * (1.0 + 1.0 / n) * self.spread)).sqrt();
+        let end = |margin: f64| 10f64.powf(self.centre + (distance + margin) / (1.0 - g));
+        let value = 10f64.powf(self.centre + distance);
+        Ok(Solution { value, ends: (g < 1.0).then(|| (end(-margin), end(margin))) })
     }
 
     /// The degrees of freedom of Student's t: two fewer than there are points.
@@ -283,6 +308,19 @@ mod tests {
             there.high / there.low
         };
         assert!(width(30.0) < width(1e4));
+    }
+
+    #[test]
+    fn a_law_that_is_solved_gives_where_the_ends_of_its_prediction_lie() {
+        let fit =
+            loglog_fit(&[(1.0, 1.1), (10.0, 9.0), (100.0, 105.0), (1e3, 980.0)], 0.95).unwrap();
+        let there = fit.solve(5e3).unwrap();
+        assert!((fit.predict(there.value).unwrap().value / 5e3 - 1.0).abs() < 1e-9);
+        let (low, high) = there.ends.unwrap();
+        assert!((fit.predict(low).unwrap().high / 5e3 - 1.0).abs() < 1e-9, "{there:?}");
+        assert!((fit.predict(high).unwrap().low / 5e3 - 1.0).abs() < 1e-9, "{there:?}");
+        let flat = loglog_fit(&[(1.0, 1.0), (10.0, 3.0), (100.0, 2.0)], 0.95).unwrap();
+        assert_eq!(flat.solve(4.0).unwrap().ends, None);
     }
 
     #[test]

@@ -72,7 +72,12 @@ impl Scale {
 impl Axis {
     /// Even steps from `low` to `high`, both moved outwards to a round number; at most `steps` of them, or one more.
     pub(super) fn linear(what: &str, scale: Scale, (low, high): (f64, f64), steps: u8) -> Axis {
-        let high = if high > low { high } else { low + scale.factor };
+        let (low, high) = match (low, high) {
+            (low, high) if high > low => (low, high),
+            // A range without width has some room about it.
+            (0.0, _) => (0.0, scale.factor),
+            (only, _) => (only - 0.05 * only.abs(), only + 0.05 * only.abs()),
+        };
         let step = round_step((high - low) / scale.factor / f64::from(steps)) * scale.factor;
         let first = (low / step + 1e-9).floor();
         let last = (high / step - 1e-9).ceil();

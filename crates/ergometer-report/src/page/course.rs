@@ -104,13 +104,15 @@ pub(super) struct Power {
     pub(super) phases: BTreeMap<String, Stretches>,
 }
 
-/// When the phases of one name ran; some in quick succession count as one.
+/// When the phases of one name ran; those that follow each other at once count as one.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Stretches {
     #[serde(rename = "start_s")]
     pub(super) starts: Vec<f64>,
     #[serde(rename = "end_s")]
     pub(super) ends: Vec<f64>,
+    /// How many more there were, in between.
+    pub(super) left_out: usize,
 }
 
 /// Phases of a run that a chart has room for.
@@ -124,7 +126,7 @@ impl Power {
         let last = points.len().saturating_sub(1);
         let paused = |place: usize| points.get(place).is_some_and(|point| point.paused);
         let keeps = |place: usize| {
-            place % stride == 0 || place == last || paused(place) || paused(place + 1)
+            place.is_multiple_of(stride) || place == last || paused(place) || paused(place + 1)
         };
         let points = points.iter().enumerate().filter(|(place, _)| keeps(*place));
         let thinned = Trace { began: None, points: points.map(|(_, point)| *point).collect() };
@@ -140,14 +142,13 @@ impl Power {
             power.powers.push(mean);
         }
         let whole = power.ends.last().copied().unwrap_or(0.0);
-        let mut gap = whole / 400.0;
-        power.phases = stretches(&run.phases, gap);
-        let number = |phases: &BTreeMap<String, Stretches>| {
-            phases.values().map(|all| all.starts.len()).sum::<usize>()
-        };
-        while number(&power.phases) > STRETCHES && gap > 0.0 && gap < whole {
-            gap *= 2.0;
-            power.phases = stretches(&run.phases, gap);
+        power.phases = stretches(&run.phases, whole / 1_000.0);
+        let number: usize = power.phases.values().map(|all| all.starts.len()).sum();
+        let stride = number.div_ceil(STRETCHES).max(1);
+        for all in power.phases.values_mut() {
+            all.left_out = all.starts.len() - all.starts.len().div_ceil(stride);
+            all.starts = all.starts.iter().copied().step_by(stride).collect();
+            all.ends = all.ends.iter().copied().step_by(stride).collect();
         }
         power
     }

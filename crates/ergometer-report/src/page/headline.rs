@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
-use ergometer::record::State;
+use ergometer::record::{Quality, State};
 
 use super::digest::{Digest, Run};
 use super::markup::{Number, Text, energy, plural, short, thousands};
@@ -16,7 +16,7 @@ pub(super) fn write(f: &mut String, digest: &Digest) -> fmt::Result {
         Some(_) => write!(f, "<p class=\"sum\">{}</p>", energy("/total", &total.estimate))?,
         None => f.write_str("<p class=\"sum\">not known</p>")?,
     }
-    write!(f, "<p class=\"provenance\">{}</p>\n", provenance(digest))?;
+    writeln!(f, "<p class=\"provenance\">{}</p>", provenance(digest))?;
     facts(f, digest)?;
     warnings(f, digest)?;
     f.write_str("</header>\n")
@@ -56,7 +56,11 @@ fn provenance(digest: &Digest) -> String {
             share(part)
         ),
     };
-    format!("{how} {of_all}")
+    let partial = match digest.total.estimate.quality {
+        Quality::Partial => " Readings do not cover all of the time; what they saw is counted.",
+        _ => "",
+    };
+    format!("{how}{partial} {of_all}")
 }
 
 fn facts(f: &mut String, digest: &Digest) -> fmt::Result {

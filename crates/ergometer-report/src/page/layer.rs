@@ -7,7 +7,7 @@ use ergometer::sensor::{Hardware, Provenance};
 use ergometer::{Energy, Record};
 
 use super::digest::Setup;
-use super::markup::Text;
+use super::markup::{Text, plural};
 
 /// What is drawn in one colour.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Layer {
             let members = || domains.iter().filter(|((hardware, _), _)| *hardware == kind);
             let ids: Vec<String> = members().map(|((_, id), _)| (*id).to_owned()).collect();
             let estimated = members().any(|(_, (_, estimated))| *estimated);
-            let label = format!("{} · {} domains", kind.prefix(), ids.len());
+            let label = format!("{} · {}", kind.prefix(), plural(ids.len(), "domain"));
             let key = kind.prefix().to_owned();
             layers.push(Layer { label, key, domains: ids, estimated, colour: layers.len() });
         }

@@ -28,6 +28,20 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// A path in the data as an attribute. What [`Text`] hides is written by its number, since the path has to be found.
+pub(super) struct Path<'a>(pub(super) &'a str);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|letter| match letter {
+            hidden if is_hidden(hidden) && !hidden.is_control() => {
+                write!(f, "&#x{:x};", u32::from(hidden))
+            }
+            plain => write!(f, "{}", Text(plain.encode_utf8(&mut [0; 4]))),
+        })
+    }
+}
+
 /// Control characters, and those that change the direction of what follows.
 fn is_hidden(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -45,7 +59,15 @@ pub(super) fn short(name: &str, letters: usize) -> String {
 /// JSON that can stand within a script element: nothing in it ends the element.
 pub(super) fn embedded(json: &str) -> String {
     // These letters stand only within strings of JSON, where their codes mean the same.
-    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    let mut safe = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if matches!(letter, '<' | '>' | '&') || is_hidden(letter) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
 }
 
 /// A part of a JSON pointer (RFC 6901).
@@ -91,7 +113,7 @@ impl Number {
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Number { path, times, text } = self;
-        write!(f, "<span data-path=\"{}\"", Text(path))?;
+        write!(f, "<span data-path=\"{}\"", Path(path))?;
         if (*times - 1.0).abs() > 0.0 {
             write!(f, " data-times=\"{times}\"")?;
         }
@@ -133,7 +155,7 @@ pub(super) fn thousands(number: u64) -> String {
 /// A metric in four digits.
 pub(super) fn figure(value: f64) -> String {
     match value.abs() {
-        none if none == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         tiny if tiny < 1e-4 => format!("{value:.2e}"),
         small if small < 1.0 => format!("{value:.4}"),
         medium if medium < 1e4 => {

@@ -28,7 +28,7 @@ pub(super) fn coverage(f: &mut String, digest: &Digest) -> fmt::Result {
             Text(&short(id, 60)),
             Text(&short(&sensor.domain.name, 60)),
             if sensor.in_total { "" } else { " beside the sum" },
-            Text(&short(&sensor.source, 300)),
+            Text(&short(sensor.source.strip_prefix("model, ").unwrap_or(&sensor.source), 300)),
             Text(&short(&sensor.scope, 300))
         )?;
     }

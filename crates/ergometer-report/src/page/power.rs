@@ -18,12 +18,9 @@ pub(super) fn write(f: &mut String, digest: &Digest) -> fmt::Result {
     if panels.is_empty() {
         return Ok(());
     }
-    let names: BTreeSet<&str> = digest
-        .runs
-        .iter()
-        .filter_map(|run| run.power.as_ref())
-        .flat_map(|power| power.phases.keys().map(String::as_str))
-        .collect();
+    let powers = || digest.runs.iter().filter_map(|run| run.power.as_ref());
+    let names: BTreeSet<&str> =
+        powers().flat_map(|power| power.phases.keys().map(String::as_str)).collect();
     let names: Vec<&str> = names.into_iter().collect();
     f.write_str("<section id=\"power\"><h2>Power over time</h2>\n")?;
     f.write_str("<p>The mean power between successive points of the log, which is exact on average and hides what is shorter.")?;
@@ -31,7 +28,11 @@ pub(super) fn write(f: &mut String, digest: &Digest) -> fmt::Result {
         f.write_str(" Where the line is dashed, a model stands for all or part of it.")?;
     }
     if !names.is_empty() {
-        f.write_str(" The strip below tells when phases ran; what is between them is training.")?;
+        f.write_str(" The strip at the foot tells when phases ran.")?;
+        let mut phases = powers().flat_map(|power| power.phases.values());
+        if phases.any(|phases| phases.left_out > 0) {
+            f.write_str(" Where there are many of them, some are left out.")?;
+        }
     }
     writeln!(f, "{}</p>", panels.note())?;
     if !names.is_empty() {

@@ -64,9 +64,9 @@ fn section(f: &mut String, digest: &Digest, metric: &Metric, points: &[Point]) -
         Text(&name)
     )?;
     match metric.direction {
-        Some(direction) => write!(
+        Some(direction) => writeln!(
             f,
-            "The line is the Pareto front, with {direction} taken as better: what is on it no other model beats in both. It takes the means as exact; runs on one machine share most of their error in energy, so that their order is surer than the bars look.</p>\n"
+            "The line is the Pareto front, with {direction} taken as better: what is on it no other model beats in both. It takes the means as exact; runs on one machine share most of their error in energy, so that their order is surer than the bars look.</p>"
         )?,
         None => f.write_str("There is no Pareto front, since the metric’s name does not tell whether more of it is better.</p>\n")?,
     }

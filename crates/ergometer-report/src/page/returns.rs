@@ -101,7 +101,7 @@ fn section(f: &mut String, digest: &Digest, metric: &Metric, panels: &Panels) ->
     let name = Text(&short(&metric.name, 40)).to_string();
     write!(
         f,
-        "<section id=\"returns\"><h2>Energy of a point of {name}, by epoch</h2>\n<p>Each mark is an epoch that was better than all before it, and the energy since the last of these for a {name} {} by {point}. It is of the mean of a model’s runs. A mark with an arrow is a gain within noise, and its cost a lower bound.",
+        "<section id=\"returns\"><h2>Energy of a point of {name}, by epoch</h2>\n<p>Each mark is an epoch that was better than all before it, and the energy since the last of these, for {name} {} by {point}. It is of the mean of a model’s runs. A mark with an arrow is a gain within noise, and its cost a lower bound.",
         metric.direction.map_or(String::new(), |direction| direction.to_string())
     )?;
     if digest.returns.iter().any(|gains| gains.gains > gains.costs.len()) {

@@ -78,10 +78,10 @@ pub(super) fn legend(f: &mut String, names: &[&str], estimated: (bool, bool)) ->
     };
     match estimated {
         (true, false) => {
-            write!(f, "<li>{}estimated: no sensor measured all of it</li>", key(" model"))?
+            write!(f, "<li>{}estimated: no sensor measured all of it</li>", key(" model"))?;
         }
         (true, true) => {
-            write!(f, "<li>{}estimated</li><li>{}measured</li>", key(" model"), key(""))?
+            write!(f, "<li>{}estimated</li><li>{}measured</li>", key(" model"), key(""))?;
         }
         (false, _) => {}
     }
@@ -140,7 +140,7 @@ fn shape(series: usize) -> &'static str {
 }
 
 /// A box on the plot, in pixels: left, top, right, bottom.
-type Box = [f64; 4];
+type Extent = [f64; 4];
 
 /// The widths at which labels are fitted: those that fit a narrow plot are always there, others only on a wide one.
 const WIDTHS: [(f64, &str); 2] = [(290.0, ""), (700.0, " wide")];
@@ -155,7 +155,7 @@ fn labels(f: &mut String, chart: &Chart, points: &[Point]) -> fmt::Result {
             let (x, y) = place(point);
             [x - 6.0, y - 6.0, x + 6.0, y + 6.0]
         });
-        let mut boxes: Vec<Box> = marks.collect();
+        let mut boxes: Vec<Extent> = marks.collect();
         boxes.extend(taken.iter().map(|(number, anchor, dx, dy)| {
             let (x, y) = place(&points[*number]);
             extent(x + dx, y + dy, anchor, &points[*number].label)
@@ -196,7 +196,7 @@ fn labels(f: &mut String, chart: &Chart, points: &[Point]) -> fmt::Result {
 }
 
 /// The box of a label, at some six and a half pixels a letter.
-fn extent(x: f64, y: f64, anchor: &str, text: &str) -> Box {
+fn extent(x: f64, y: f64, anchor: &str, text: &str) -> Extent {
     let width = 6.5 * float(text.chars().count() as u64);
     let left = match anchor {
         "start" => x,
@@ -206,7 +206,7 @@ fn extent(x: f64, y: f64, anchor: &str, text: &str) -> Box {
     [left, y - 11.0, left + width, y + 3.0]
 }
 
-fn overlaps(a: &Box, b: &Box) -> bool {
+fn overlaps(a: &Extent, b: &Extent) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::axis::Scale;
-use super::markup::Text;
+use super::markup::{Path, Text};
 
 /// Columns of the data under a summary that opens.
 #[derive(Debug)]
@@ -61,11 +61,11 @@ impl Table {
         write!(
             f,
             "<details><summary>Numbers</summary><div class=\"scroll\"><table data-path=\"{}\"><caption>{caption}</caption><thead><tr><th>{}",
-            Text(&self.path),
+            Path(&self.path),
             Text(&self.head)
         )?;
         for Column { head, path, factor, .. } in &self.columns {
-            write!(f, "<th data-column=\"{}\" data-times=\"{factor}\">{}", Text(path), Text(head))?;
+            write!(f, "<th data-column=\"{}\" data-times=\"{factor}\">{}", Path(path), Text(head))?;
         }
         // HTML needs no end of a cell or a row before the next one, and there are many.
         f.write_str("<tbody>")?;

@@ -17,8 +17,8 @@ pub struct Ahead {
     pub effective: f64,
 }
 
-/// What is taken for possible of φ: −0.96 to 0.96 in steps of 0.08.
-const STEPS: i32 = 12;
+/// What is taken for possible of φ: −11/12 to 11/12 in steps of 1/12.
+const STEPS: i32 = 11;
 
 impl Ahead {
     /// Foretells the sum of the next `m` numbers from the `n` there are, of equal mean and scatter.
@@ -30,9 +30,9 @@ impl Ahead {
     /// priors of the mean and of ln σ), is averaged over φ by how well it goes with the row, and the margin is that which
     /// holds the sum with `confidence`.
     ///
-    /// The weight of φ before the row is seen, (1 − φ)^−0.77·(1 + φ)^−1.2, is chosen for coverage: in made rows of φ from 0 to
-    /// 0.6, n from 5 on and m from 14 to 94, 95 % intervals hold the truth in 92 to 98 % of cases. At φ = 0.8 and n = 5 they do
-    /// in some 88 %.
+    /// The weight of φ before the row is seen, (1 − φ)^(−1/2 − 5/2n)·(1 + φ)^(−1 − 5/3n), is chosen for coverage: in made rows of
+    /// φ from 0 to 0.6 and m from 14 to 94, 93 to 97.8 % of 95 % intervals hold the truth at n = 5, and 94 to 97 % from n = 9
+    /// on. At φ = 0.8, some 87 % do at n = 5 and 94 % at n = 19.
     ///
     /// # Errors
     /// Fewer than two numbers, what is no number, or a confidence that is not between 0 and 1.
@@ -46,8 +46,9 @@ impl Ahead {
         }
         let (moments, m) = (Moments::of(row), exact(m));
         let sum = m * moments.mean;
-        let shapes: Vec<Shape> =
-            (-STEPS..=STEPS).map(|step| Shape::at(0.08 * f64::from(step), &moments, m)).collect();
+        let shapes: Vec<Shape> = (-STEPS..=STEPS)
+            .map(|step| Shape::at(f64::from(step) / f64::from(STEPS + 1), &moments, m))
+            .collect();
         if moments.squares <= 0.0 || m <= 0.0 {
             return Ok(Ahead { sum, margin: 0.0, autocorrelation: 0.0, effective: moments.n });
         }
@@ -138,8 +139,8 @@ impl Shape {
         let fit = -0.5 * (n - 1.0) * left.ln()
             - 0.5 * information.ln()
             - 0.5 * (n - 1.0) * residual.max(f64::MIN_POSITIVE).ln()
-            - 0.77 * (1.0 - phi).ln()
-            - 1.2 * (1.0 + phi).ln();
+            - (0.5 + 2.5 / n) * (1.0 - phi).ln()
+            - (1.0 + 5.0 / (3.0 * n)) * (1.0 + phi).ln();
         Shape {
             phi,
             fit,

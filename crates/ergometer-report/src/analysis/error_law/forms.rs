@@ -10,10 +10,10 @@ use crate::statistics::{aicc, student};
 pub struct Forms {
     /// In the order power law, power law with a floor, exponential.
     pub compared: Vec<Form>,
-    /// The form whose criterion is lower than each other's by more than 2; missing where none is, so that they cannot be told
-    /// apart.
+    /// The form whose criterion is lower by more than 2 than each other's that has one; missing where none is, so that they
+    /// cannot be told apart.
     pub best: Option<Shape>,
-    /// The floor, where one was found.
+    /// The floor, where one was found; whether it is the better form, `best` says.
     pub floor: Option<Floor>,
 }
 
@@ -26,6 +26,13 @@ pub struct Form {
     pub squares: Option<f64>,
     /// Akaike's criterion for few points; missing where there are too few.
     pub aicc: Option<f64>,
+}
+
+impl Form {
+    /// True of a form that goes through the points, of which there are too few to say whether it is the better one.
+    pub(super) fn is_untold(&self) -> bool {
+        self.squares.is_some() && self.aicc.is_none()
+    }
 }
 
 /// The forms.

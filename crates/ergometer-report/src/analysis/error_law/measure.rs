@@ -82,10 +82,14 @@ impl Measure {
         Ok(Measure { metric: metric.to_owned(), error })
     }
 
-    /// The error of a run at its end.
-    pub(super) fn error(&self, run: &History) -> Option<f64> {
-        let value = run.metric(&self.metric).filter(|value| value.is_finite())?;
-        Some(match self.error {
+    /// The error of a run at its end, or why there is none.
+    pub(super) fn error(&self, run: &History) -> std::result::Result<f64, String> {
+        let metric = &self.metric;
+        let value = run.metric(metric).ok_or_else(|| format!("it has no `{metric}`"))?;
+        if !value.is_finite() {
+            return Err(format!("its `{metric}` is no number at its end"));
+        }
+        Ok(match self.error {
             Scale::Itself => value,
             Scale::OneLess => 1.0 - value,
             Scale::HundredLess => 1.0 - value / 100.0,

@@ -63,18 +63,18 @@ impl ErrorLaw {
         match self.half() {
             Err(error) => writeln!(f, "Half of the best error: {error}"),
             Ok(half) => {
-                write!(
+                let low = half.low.map_or("not bounded".to_owned(), |low| low.to_string());
+                let high = match (half.high, half.low) {
+                    (Some(high), _) => high.to_string(),
+                    (None, Some(_)) => "more than a decade beyond the data".to_owned(),
+                    (None, None) => "not bounded".to_owned(),
+                };
+                writeln!(
                     f,
-                    "Half of the best error, {:.4}, would take {} ({} to ",
-                    half.error, half.energy, half.low
+                    "Half of the best error, {:.4}, would take {},",
+                    half.error, half.energy
                 )?;
-                match (half.high, self.all.factor_high) {
-                    (Some(high), _) => writeln!(f, "{high}) at present cost."),
-                    (None, Some(_)) => {
-                        writeln!(f, "more than a decade beyond the data) at present cost.")
-                    }
-                    (None, None) => writeln!(f, "not bounded) at present cost."),
-                }
+                writeln!(f, "  and one more model 95 % between {low} and {high}, at present cost.")
             }
         }
     }
@@ -112,7 +112,19 @@ impl ErrorLaw {
                 f,
                 "The exponential form fits better: each halving costs more than the one before."
             ),
-            (Some(shape), _) => writeln!(f, "The {} fits better than the others.", name(shape)),
+            (Some(shape), _) => {
+                let untold = self.forms.compared.iter().find(|it| it.is_untold());
+                match untold {
+                    Some(form) => writeln!(
+                        f,
+                        "The {} fits best of those compared; {} do not tell of a {}.",
+                        name(shape),
+                        plural(self.models.len(), "model"),
+                        name(form.shape)
+                    ),
+                    None => writeln!(f, "The {} fits better than the others.", name(shape)),
+                }
+            }
         }
     }
 }

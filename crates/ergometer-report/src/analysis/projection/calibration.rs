@@ -110,6 +110,9 @@ impl fmt::Display for Calibration {
             )?;
         }
         let (inside, all) = self.inside();
-        write!(f, "  {inside} of {all} intervals hold it; of a sound 95 % interval, 19 in 20 do over many runs")
+        write!(
+            f,
+            "  {inside} of {all} intervals hold it; of a sound 95 % interval, 19 in 20 do over many runs"
+        )
     }
 }

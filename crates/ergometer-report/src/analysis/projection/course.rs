@@ -98,9 +98,10 @@ impl Course {
             relative: relative(&done),
             is_estimated: records.iter().any(|record| {
                 record.quality == Quality::Estimated
-                    || record.domains.values().any(|share| {
-                        share.in_total && share.quality == Quality::Estimated
-                    })
+                    || record
+                        .domains
+                        .values()
+                        .any(|share| share.in_total && share.quality == Quality::Estimated)
             }),
         })
     }
@@ -136,9 +137,9 @@ fn epochs(records: &[Record]) -> Vec<Epoch> {
                 .as_secs_f64(),
             within: record.phases.unwrap_or_default().as_joules(),
             between: since.zip(own).map_or(0.0, |(since, own)| since - own),
-            is_warm_up: records[..place]
-                .iter()
-                .all(|before| before.session != record.session || before.status != Status::Complete),
+            is_warm_up: records[..place].iter().all(|before| {
+                before.session != record.session || before.status != Status::Complete
+            }),
         });
     }
     epochs
@@ -161,12 +162,18 @@ fn recurrence(epochs: &[Epoch]) -> (Option<Recurrence>, Vec<bool>) {
     let least = of(true).map(|(work, _)| *work).fold(f64::MAX, f64::min);
     let most = of(false).map(|(work, _)| *work).fold(0.0, f64::max);
     let whole: Vec<f64> = epochs.iter().filter_map(|epoch| epoch.energy).collect();
-    if of(true).next().is_none() || least < 2.0 * most || least - most < WORTH * super::mean(&whole) {
+    if of(true).next().is_none() || least < 2.0 * most || least - most < WORTH * super::mean(&whole)
+    {
         return (None, nowhere);
     }
     // What lies before an epoch belongs to the one before.
     let sum = |part: fn(&Epoch) -> f64| -> f64 {
-        epochs.iter().zip(&is_again).filter(|(_, again)| **again).map(|(epoch, _)| part(epoch)).sum()
+        epochs
+            .iter()
+            .zip(&is_again)
+            .filter(|(_, again)| **again)
+            .map(|(epoch, _)| part(epoch))
+            .sum()
     };
     let behind = u64::from(sum(|epoch| epoch.between) > sum(|epoch| epoch.within));
     let places: Vec<u64> = (1..)
@@ -186,8 +193,7 @@ fn recurrence(epochs: &[Epoch]) -> (Option<Recurrence>, Vec<bool>) {
     if !is_regular {
         return (None, nowhere);
     }
-    let recurrence =
-        Recurrence { every, last: *last, seen: places.len(), energy: Energy::ZERO };
+    let recurrence = Recurrence { every, last: *last, seen: places.len(), energy: Energy::ZERO };
     (Some(recurrence), is_again)
 }
 

@@ -24,7 +24,8 @@ impl Curve {
     /// The curves of runs that differ in their seeds, over the epochs that have the metric in each of them.
     pub(super) fn of_each(runs: &[History], question: &Question) -> Result<Vec<Curve>> {
         let metric = &question.metric;
-        let conditions: Vec<Conditions> = runs.iter().map(|run| Conditions::of(&run.summary)).collect();
+        let conditions: Vec<Conditions> =
+            runs.iter().map(|run| Conditions::of(&run.summary)).collect();
         let varies = |name: &str| named_like(name, &SEED) || named_like(name, &EXTENT);
         let mut different = differences(&conditions, &varies);
         let sizes: BTreeSet<Option<u64>> =
@@ -116,7 +117,8 @@ fn values(run: &History, metric: &str) -> BTreeMap<u64, (f64, Energy)> {
 pub(super) fn scatter(curves: &[Curve]) -> f64 {
     let length = curves.first().map_or(0, |curve| curve.values.len());
     let variances = (length / 2..length).map(|place| {
-        let mean = curves.iter().map(|curve| curve.values[place]).sum::<f64>() / count(curves.len());
+        let mean =
+            curves.iter().map(|curve| curve.values[place]).sum::<f64>() / count(curves.len());
         let squares: f64 = curves.iter().map(|curve| (curve.values[place] - mean).powi(2)).sum();
         squares / count(curves.len() - 1)
     });

@@ -63,8 +63,10 @@ impl Watch {
                 .cure("wait for 3 epochs or more"));
         }
         if value <= Energy::ZERO {
-            return Err(Error::invalid(format!("`{metric}` is worth nothing, so nothing is worth it"))
-                .cure("give an energy above 0 for one unit of it"));
+            return Err(Error::invalid(format!(
+                "`{metric}` is worth nothing, so nothing is worth it"
+            ))
+            .cure("give an energy above 0 for one unit of it"));
         }
         let t = student::two_sided(0.90, super::count(patience - 1))?;
         Ok(Watch {
@@ -93,8 +95,9 @@ impl Watch {
         if !metric.is_finite() {
             self.unknown += 1;
             self.unaccounted += energy;
-            return (self.unknown >= self.patience)
-                .then(|| format!("{} has been no number for {} epochs", self.metric, self.unknown));
+            return (self.unknown >= self.patience).then(|| {
+                format!("{} has been no number for {} epochs", self.metric, self.unknown)
+            });
         }
         if self.recent.len() > self.patience {
             self.recent.pop_front();

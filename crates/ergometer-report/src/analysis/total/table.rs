@@ -13,7 +13,13 @@ const NAMED: usize = 10;
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let energy = self.energy.plus_minus(self.uncertainty + self.uncertainty);
-        writeln!(f, "{} · {} runs · {energy} (k=2) · {}", self.directory.display(), self.runs.len(), Hours(self.time))?;
+        writeln!(
+            f,
+            "{} · {} runs · {energy} (k=2) · {}",
+            self.directory.display(),
+            self.runs.len(),
+            Hours(self.time)
+        )?;
         writeln!(
             f,
             "{} measured, {} estimated by models ({:.0} %)",
@@ -42,12 +48,19 @@ impl fmt::Display for Total {
             )?,
         }
         if let Some(unmeasured) = self.unmeasured {
-            writeln!(f, "declared by hand and in none of the sums: {} not measured", Hours(unmeasured))?;
+            writeln!(
+                f,
+                "declared by hand and in none of the sums: {} not measured",
+                Hours(unmeasured)
+            )?;
         }
         let unknown: Vec<String> =
             self.unknown().map(|run| run.directory.display().to_string()).collect();
         if !unknown.is_empty() {
-            writeln!(f, "ended before their logs said what they used, and are missing from the sums:")?;
+            writeln!(
+                f,
+                "ended before their logs said what they used, and are missing from the sums:"
+            )?;
             named(f, &unknown)?;
         }
         if !self.left_out.is_empty() {
