@@ -88,7 +88,7 @@ fn write_place(out: &mut dyn Write, total: &Total, site: &Site) -> io::Result<()
         writeln!(out, "emissions  {carbon} {expanded} (k=2, of the energy alone)")?;
     }
     if let Some(cost) = site.cost(total.energy) {
-        writeln!(out, "cost       {cost:.4} {expanded}")?;
+        writeln!(out, "cost       {cost} {expanded}")?;
     }
     Ok(())
 }

@@ -312,9 +312,11 @@ impl Spread {
 fn metrics(runs: &[&Summary]) -> BTreeMap<String, Spread> {
     let mut values: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
     for run in runs {
+        let phases = run.phases.values().map(|phase| &phase.metrics);
+        let windows = run.epochs.recent.iter().chain([&run.end]).map(|window| &window.metrics);
         let mut last: BTreeMap<&String, f64> = BTreeMap::new();
-        for record in run.epochs.recent.iter().chain([&run.end]) {
-            last.extend(record.metrics.iter().map(|(name, value)| (name, *value)));
+        for metrics in phases.chain(windows) {
+            last.extend(metrics.iter().map(|(name, value)| (name, *value)));
         }
         for (name, value) in last {
             values.entry(name).or_default().push(value);

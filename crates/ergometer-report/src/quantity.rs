@@ -274,10 +274,20 @@ impl Money {
     }
 }
 
-/// The amount before the currency; the precision is the digits after the point (2).
+/// The amount before the currency; the precision is the digits after the point: without it 2, and of what is below 1 as many
+/// as leave two significant ones.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.*} {}", f.precision().unwrap_or(2), self.amount, self.currency)
+        let digits = f.precision().unwrap_or_else(|| match self.amount.abs() {
+            size if size >= 1.0 || size == 0.0 || !size.is_finite() => 2,
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at least 1 here, and at most some 300"
+            )]
+            size => (1.0 - size.log10().floor()) as usize,
+        });
+        write!(f, "{:.digits$} {}", self.amount, self.currency)
     }
 }
 
@@ -509,6 +519,14 @@ mod tests {
         let pue = Pue::new(1.25).unwrap();
         let it = Energy::from_kilowatt_hours(8.0);
         assert_eq!(pue.equipment(pue.facility(it)), it);
+    }
+
+    #[test]
+    fn cents_and_less_keep_two_digits() {
+        let print = |amount| Money::new(amount, Currency::EURO).to_string();
+        assert_eq!([12.3, 1.0, 0.25].map(print), ["12.30 EUR", "1.00 EUR", "0.25 EUR"]);
+        assert_eq!([0.0123, 0.000_012, 0.0].map(print), ["0.012 EUR", "0.000012 EUR", "0.00 EUR"]);
+        assert_eq!(format!("{:.1}", Money::new(0.25, Currency::EURO)), "0.2 EUR");
     }
 
     #[test]

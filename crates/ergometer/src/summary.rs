@@ -65,7 +65,7 @@ impl EpochSum {
 }
 
 /// All phases of one name.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct PhaseSum {
     /// How many.
     pub count: u64,
@@ -82,6 +82,9 @@ pub struct PhaseSum {
     /// Their time.
     #[serde(rename = "duration_s", with = "crate::sensor::seconds")]
     pub time: Duration,
+    /// What the program measured in them, the last value of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 impl PhaseSum {
@@ -94,6 +97,7 @@ impl PhaseSum {
         self.uncertainty += record.uncertainty.unwrap_or_default();
         self.time += record.duration;
         self.quality = self.quality.max(Some(record.quality));
+        self.metrics.extend(record.metrics.iter().map(|(name, value)| (name.clone(), *value)));
     }
 }
 

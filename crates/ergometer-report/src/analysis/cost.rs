@@ -153,35 +153,21 @@ impl Bill {
     }
 }
 
-/// An amount with two significant digits, however small.
-pub(crate) fn amount(money: Money) -> String {
-    let digits = match money.amount.abs() {
-        size if size >= 10.0 || size == 0.0 => 2,
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "at least 1 here, and at most some 300"
-        )]
-        size => (1.0 - size.log10().floor()).max(2.0) as usize,
-    };
-    format!("{money:.digits$}")
-}
-
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, money) in self.total.parts() {
-            write!(f, "{name:<12} {:>16}", amount(money))?;
+            write!(f, "{name:<12} {:>16}", money.to_string())?;
             let epoch = self.epoch.and_then(|epoch| {
                 epoch.parts().find(|(part, _)| *part == name).map(|(_, money)| money)
             });
             if let Some(epoch) = epoch {
-                write!(f, ", {} an epoch", amount(epoch))?;
+                write!(f, ", {epoch} an epoch")?;
             }
             let runs = self.runs.len() - self.unknown;
             let run =
                 money.resized(money.amount / f64::from(u32::try_from(runs).unwrap_or(u32::MAX)));
             if let (true, Ok(run)) = (runs > 1, run) {
-                write!(f, ", {} a run", amount(run))?;
+                write!(f, ", {run} a run")?;
             }
             writeln!(f)?;
         }

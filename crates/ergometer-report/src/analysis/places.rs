@@ -186,7 +186,7 @@ impl Places {
                 facility(stay),
                 told(stay.co2e, |mass| brief(mass).trim_end_matches(" CO2e").to_owned()),
                 told(stay.ratio, |ratio| format!("{ratio:.2}")),
-                told(stay.cost, |money| format!("{money:.*}", decimals(money.amount))),
+                told(stay.cost, |money| money.to_string()),
             ]
         };
         let titles = ["place", "g/kWh", "PUE", "facility", "CO2e", "vs own", "cost"];
@@ -249,21 +249,12 @@ fn brief(mass: Co2e) -> String {
     if tenths.find('.') == Some(1) { tenths } else { format!("{mass:.0}") }
 }
 
-/// The decimals that leave two significant digits of an amount of money, two at least and nine at most.
-fn decimals(amount: f64) -> usize {
-    (2..9)
-        .find(|digits| amount.abs() * 10_f64.powi(*digits) >= 9.5)
-        .map_or(9, |digits| usize::try_from(digits).unwrap_or(2))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn cents_and_less_keep_two_digits() {
-        assert_eq!([12.3, 0.1, 0.0123, 0.000_012].map(decimals), [2, 2, 3, 6]);
-        assert_eq!(decimals(0.0), 9);
+    fn a_mass_keeps_two_or_three_digits() {
         assert_eq!(
             [0.052, 0.57, 5.7, 57.0, 570.0].map(|grams| brief(Co2e::from_grams(grams))),
             ["52 mg CO2e", "570 mg CO2e", "5.7 g CO2e", "57 g CO2e", "570 g CO2e",]

@@ -181,7 +181,7 @@ const PLACES: [&str; 5] = ["FR", "DE", "US", "PL", "IN"];
 impl Digest {
     pub(super) fn of(runs: &[History], metric: Option<&str>, site: &Site) -> Result<Digest> {
         let metric = Metric::choose(runs, metric)?;
-        let summaries: Vec<Summary> = runs.iter().map(summary).collect();
+        let summaries: Vec<Summary> = runs.iter().map(|run| run.summary.clone()).collect();
         let comparison = Comparison::of(&summaries);
         let shown: Vec<usize> = comparison.groups.iter().map(|group| middle(group, runs)).collect();
         let drawn = panel::drawn(&comparison);
@@ -351,22 +351,6 @@ impl Law {
         };
         Law { family: family.name.clone(), law, refused }
     }
-}
-
-/// A run's summary whose epochs have what was measured in their phases too.
-fn summary(run: &History) -> Summary {
-    let mut summary = run.summary.clone();
-    for epoch in &mut summary.epochs.recent {
-        if let Some(whole) = run
-            .epochs
-            .iter()
-            .rev()
-            .find(|whole| whole.id == epoch.id && whole.session == epoch.session)
-        {
-            epoch.metrics.clone_from(&whole.metrics);
-        }
-    }
-    summary
 }
 
 /// The groups without what stands in their runs and setups.

@@ -154,12 +154,24 @@ impl Curve {
         Some((minimum, floor))
     }
 
-    /// The factor by which a floor may be off, from the curvature in its logarithm.
+    /// The factor by which a floor may be off: by Student's t from the variance of ln c = ln c′ + ln height, of which the height
+    /// follows from the two parameters, and so makes up for most of what ln c′ is off.
     fn margin(&self, minimum: &Minimum) -> Option<f64> {
         let left = self.x.len().checked_sub(3).filter(|left| *left > 0)?;
         #[expect(clippy::cast_precision_loss, reason = "a fit has few points")]
-        let left = left as f64;
-        let variance = minimum.squares / left * minimum.inverse.as_ref()?[1][1];
+        let (n, left) = (self.x.len() as f64, left as f64);
+        let [alpha, ln_floor] = minimum.parameters[..] else { return None };
+        // The floor's part of the error at each point.
+        let parts: Vec<f64> =
+            self.x.iter().map(|x| 1.0 / (1.0 + (-alpha * x - ln_floor).exp())).collect();
+        let by_alpha: Vec<f64> = self.x.iter().zip(&parts).map(|(x, it)| x * (1.0 - it)).collect();
+        let gradient = [mean(&by_alpha), 1.0 - mean(&parts)];
+        let inverse = minimum.inverse.as_ref()?;
+        let of_parameters: f64 = (0..2)
+            .flat_map(|row| (0..2).map(move |column| (row, column)))
+            .map(|(row, column)| gradient[row] * inverse[row][column] * gradient[column])
+            .sum();
+        let variance = minimum.squares / left * (1.0 / n + of_parameters);
         let factor = (student::two_sided(0.95, left).ok()? * variance.sqrt()).exp();
         factor.is_finite().then_some(factor)
     }

@@ -73,7 +73,7 @@ impl Sheet {
         )?;
         if let Some(cost) = &self.cost {
             for (name, money) in cost.total.parts() {
-                writeln!(f, "| cost: {name} | {} |", crate::analysis::cost::amount(money))?;
+                writeln!(f, "| cost: {name} | {money} |")?;
             }
             writeln!(f, "| prices | {} |", cost.sources.join(", "))?;
         }
