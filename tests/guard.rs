@@ -10,7 +10,7 @@ use ergometer_report::site::Site;
 
 use crate::lab::{Lab, constant, cpu, lines, of, windows};
 
-/// A place of PUE 1.5, 360 g CO2e and 0.36 EUR for a kilowatt hour: 1.5 · 0.1 mg and 1.5 · 0.1 µEUR for a joule.
+/// A place of PUE 1.5, 360 g of CO2 equivalent and 0.36 euro for a kilowatt hour: 1.5 · 0.1 mg and 1.5 · 0.1 millionths of a euro for a joule.
 fn site() -> Site {
     let price = EnergyPrice::per_kilowatt_hour(Money::new(0.36, Currency::EURO));
     Site::default()
@@ -159,4 +159,68 @@ fn diminishing_returns_may_only_warn_and_know_the_metrics_of_evaluations() {
     let path = run.path().to_owned();
     assert_eq!(run.finish().unwrap().end.status, Status::Complete);
     assert_eq!(events(&path, "diminishing-returns").len(), 1);
+}
+
+#[test]
+fn a_forecast_goes_by_what_the_meter_will_show_however_uncertain_its_scale() {
+    let lab = Lab::new();
+    let sensor = cpu(constant(100.0)).specified(|it| it.gain = 0.35);
+    let run =
+        lab.meter([sensor]).run("scale").observe(Forecast::new(Energy::from_joules(900.0), 20));
+    let run = run.start().unwrap();
+    for _epoch in run.epochs(1..=6) {
+        run.steps(0..10).for_each(|_| lab.pass(100));
+    }
+    let path = run.path().to_owned();
+    run.finish().unwrap();
+    assert_eq!(events(&path, "projection").len(), 1);
+}
+
+#[test]
+fn a_forecast_of_a_resumed_run_counts_the_epochs_before() {
+    let lab = Lab::new();
+    let train = |run: RunBuilder, epochs: std::ops::RangeInclusive<u64>| {
+        // 20 epochs of 100 J are 2 kJ, within the budget.
+        let run =
+            run.observe(Forecast::new(Energy::from_joules(2_200.0), 20).stop()).start().unwrap();
+        for _epoch in run.epochs(epochs) {
+            run.steps(0..10).for_each(|_| lab.pass(100));
+        }
+        let path = run.path().to_owned();
+        (path, run.finish().unwrap())
+    };
+    let (path, _) = train(lab.meter([cpu(constant(100.0))]).run("resumed"), 1..=12);
+    let again = lab.meter([cpu(constant(100.0))]).resume(&path).unwrap();
+    let (_, summary) = train(again, 13..=20);
+    assert_eq!((summary.end.status, summary.epochs.count), (Status::Complete, 20));
+    assert!(events(&path, "projection").is_empty());
+}
+
+#[test]
+fn a_value_of_another_epoch_does_not_stand_in_for_a_missing_one() {
+    let lab = Lab::new();
+    let watch = Watch::new("accuracy", Direction::Higher, Energy::from_joules(1.0), 3).unwrap();
+    let run = lab.meter([cpu(constant(100.0))]).run("once");
+    let run = run.observe(DiminishingReturns::new(watch)).start().unwrap();
+    for epoch in run.epochs(1..=20) {
+        run.steps(0..10).for_each(|_| lab.pass(100));
+        let evaluation = run.phase("evaluate");
+        lab.pass(50);
+        if epoch == 1 {
+            run.metric("accuracy", 0.9);
+        }
+        evaluation.end();
+    }
+    // A single value tells no trend, however long nothing else is measured.
+    assert_eq!(run.finish().unwrap().epochs.count, 20);
+}
+
+#[test]
+fn a_budget_of_nothing_or_of_no_number_is_refused() {
+    for grams in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let refusal = site().carbon_budget(Co2e::from_grams(grams)).unwrap_err().to_string();
+        assert!(refusal.contains("give a limit above 0"), "{refusal}");
+        let money = Money::new(grams, Currency::EURO);
+        assert!(site().money_budget(money).unwrap_err().to_string().contains("is none"));
+    }
 }

@@ -56,6 +56,7 @@ mod device;
 mod budget;
 mod faults;
 mod guard;
+mod history;
 mod troubles;
 
 // Runs, on fake sensors and a fake clock.

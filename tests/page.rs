@@ -175,7 +175,7 @@ fn hostile() -> Vec<History> {
         }
         summary.end.reason = Some(HOSTILE.to_owned());
         summary.manifest.state = ergometer::record::State::Stopped;
-        let sum = summary.phases["evaluate"];
+        let sum = summary.phases["evaluate"].clone();
         summary.phases.insert(HOSTILE.to_owned(), sum);
         summary.events.insert((HOSTILE.to_owned(), Some(HOSTILE.to_owned())), 3);
         for phase in &mut run.phases {

@@ -291,7 +291,8 @@ impl Ratio {
 
     /// False if the expanded uncertainty reaches 1, so that a difference is not shown; missing where there is none.
     pub fn is_different(&self) -> Option<bool> {
-        self.expanded().map(|expanded| (self.energy - 1.0).abs() > expanded)
+        // On a logarithmic scale neither of the two is the baseline.
+        self.expanded().map(|expanded| self.energy.ln().abs() > expanded / self.energy)
     }
 }
 
@@ -318,6 +319,8 @@ fn metrics(runs: &[&Summary]) -> BTreeMap<String, Spread> {
         for metrics in phases.chain(windows) {
             last.extend(metrics.iter().map(|(name, value)| (name, *value)));
         }
+        // One that diverged has no value, which no mean can hold.
+        last.retain(|_, value| value.is_finite());
         for (name, value) in last {
             values.entry(name).or_default().push(value);
         }

@@ -22,8 +22,11 @@
 //! # Ok::<(), ergometer::Error>(())
 //! ```
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use ergometer::record::Status;
-use ergometer::{Budget, Energy, Error, Kind, Observer, Record, Result, Verdict};
+use ergometer::{Budget, Energy, EpochSum, Error, Kind, Observer, Record, Result, Verdict};
 
 use crate::analysis::projection::Projection;
 use crate::analysis::returns::Watch;
@@ -37,6 +40,7 @@ impl Site {
     /// # Errors
     /// A place whose carbon intensity is not known.
     pub fn carbon_budget(&self, limit: Co2e) -> Result<Budget> {
+        above_zero(limit.as_kilograms(), limit)?;
         let some = any();
         let (Some(unit), Some(intensity)) = (self.carbon(some), &self.intensity) else {
             return Err(Error::absent("the carbon intensity of the place is not known")
@@ -53,6 +57,7 @@ impl Site {
     /// # Errors
     /// A place whose price is not known, or is in another currency, or is 0.
     pub fn money_budget(&self, limit: Money) -> Result<Budget> {
+        above_zero(limit.amount, limit)?;
         let some = any();
         let Some(unit) = self.cost(some) else {
             return Err(Error::absent("the price of electricity is not known")
@@ -66,6 +71,14 @@ impl Site {
         let pue = self.pue.value.ratio();
         Ok(Budget::new(energy).named(format!("budget of {limit}, {energy} at PUE {pue},")))
     }
+}
+
+/// A limit of nothing, or of no number, would end a training before it began.
+fn above_zero(size: f64, limit: impl fmt::Display) -> Result<()> {
+    if size.is_finite() && size > 0.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("a budget of {limit} is none")).cure("give a limit above 0"))
 }
 
 /// Any energy; emissions and cost are in proportion to it.
@@ -96,6 +109,12 @@ impl Forecast {
     pub fn stop(self) -> Forecast {
         Forecast { stops: true, ..self }
     }
+
+    /// Keeps what a projection needs of an epoch.
+    fn take(&mut self, epoch: &Record) {
+        let (domains, metrics) = (BTreeMap::new(), BTreeMap::new());
+        self.epochs.push(Record { domains, metrics, ..epoch.clone() });
+    }
 }
 
 impl Observer for Forecast {
@@ -103,15 +122,20 @@ impl Observer for Forecast {
         "projection"
     }
 
+    fn resumed(&mut self, past: &EpochSum) {
+        past.recent.iter().for_each(|epoch| self.take(epoch));
+    }
+
     fn settled(&mut self, window: &Record) -> Verdict {
         if window.kind != Kind::Epoch || self.said {
             return Verdict::GoOn;
         }
-        self.epochs.push(window.clone());
+        self.take(window);
         let Ok(projection) = Projection::of_epochs(&self.epochs, self.planned) else {
             return Verdict::GoOn;
         };
-        let (low, _) = projection.interval();
+        // As the meter will show it, which is what a budget goes by: the sensors' gain is in what is spent already.
+        let low = projection.energy - projection.margin;
         if projection.done < FEWEST || low <= self.limit {
             return Verdict::GoOn;
         }
@@ -120,7 +144,7 @@ impl Observer for Forecast {
             "after {} of {} epochs, {} is projected for the run (95 %), and its budget is {}",
             projection.done,
             projection.planned,
-            projection.energy.plus_minus(projection.expanded()),
+            projection.energy.plus_minus(projection.margin),
             self.limit
         );
         if self.stops { Verdict::Stop(text) } else { Verdict::Warn(text) }
@@ -136,8 +160,8 @@ const FEWEST: u64 = 3;
 #[derive(Clone, Debug)]
 pub struct DiminishingReturns {
     watch: Watch,
-    /// The metric in a phase of the epoch under way.
-    evaluated: Option<f64>,
+    /// The metric in a phase of the epoch under way, and in which lane that was.
+    evaluated: Option<(u32, f64)>,
     warns: bool,
     said: bool,
 }
@@ -162,12 +186,17 @@ impl Observer for DiminishingReturns {
     fn settled(&mut self, window: &Record) -> Verdict {
         let value = window.metrics.get(self.watch.metric()).copied();
         if window.kind == Kind::Phase {
-            self.evaluated = value.or(self.evaluated);
+            self.evaluated = value.map(|value| (window.lane, value)).or(self.evaluated);
         }
-        if window.kind != Kind::Epoch || window.status != Status::Complete || self.said {
+        if window.kind != Kind::Epoch {
             return Verdict::GoOn;
         }
-        let (Some(value), Some(energy)) = (value.or(self.evaluated.take()), window.energy) else {
+        // What was measured in another epoch says nothing about this one.
+        let evaluated = self.evaluated.take().filter(|(lane, _)| *lane == window.lane);
+        let value = value.or(evaluated.map(|(_, value)| value));
+        let (Some(value), Some(energy), Status::Complete, false) =
+            (value, window.energy, window.status, self.said)
+        else {
             return Verdict::GoOn;
         };
         let Some(reason) = self.watch.epoch(value, energy) else { return Verdict::GoOn };

@@ -149,6 +149,7 @@ impl Reader {
             Entry::Line(Line::Start(start)) => {
                 let first = self.sessions.first().map(|first| first.began);
                 let session = Session::new(start, first);
+                self.steps.begin_session();
                 self.sessions.push(session);
                 self.trace.resume(session.elapsed(session.start));
             }
@@ -176,12 +177,16 @@ impl Reader {
                 for (name, value) in self.within.remove(&key(epoch.id)).unwrap_or_default() {
                     epoch.metrics.entry(name).or_insert(value);
                 }
-                self.within.clear();
+                // Ids grow within a lane: nothing older can still be open around anything.
+                self.within.retain(|(session, lane, id), _| {
+                    (*session, *lane) != (epoch.session, epoch.lane) || *id > epoch.id
+                });
                 self.epochs.push(epoch);
             }
             Kind::Phase => {
-                if let Some(parent) = window.parent {
-                    let metrics = window.metrics.iter().map(|(name, value)| (name.clone(), *value));
+                let mut metrics = self.within.remove(&key(window.id)).unwrap_or_default();
+                metrics.extend(window.metrics.iter().map(|(name, value)| (name.clone(), *value)));
+                if let (Some(parent), false) = (window.parent, metrics.is_empty()) {
                     self.within.entry(key(parent)).or_default().extend(metrics);
                 }
                 if let Some(session) = self.sessions.last()

@@ -99,7 +99,10 @@ fn kind_of(text: &str) -> Result<Cow<'_, str>> {
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` asks for")]
 fn wrong(error: serde_json::Error) -> Error {
-    Error::invalid(error.to_string())
+    // It is a line of its own here: which line of the log it is, who reads it says.
+    let text = error.to_string();
+    let (what, column) = (text.split(" at line ").next().unwrap_or(&text), error.column());
+    Error::invalid(format!("{what}, at column {column}"))
 }
 
 /// A run that was logged: its manifest, and its lines one by one.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::record::{Event, Manifest, Record};
-use crate::summary::Summary;
+use crate::summary::{EpochSum, Summary};
 use crate::units::{Energy, Timestamp};
 
 /// Somebody who is told of a run as it goes: a budget, a forecast, another log.
@@ -18,6 +18,9 @@ pub trait Observer: Send {
 
     /// The run began.
     fn began(&mut self, _manifest: &Manifest) {}
+
+    /// The run goes on, behind these epochs of earlier sessions.
+    fn resumed(&mut self, _past: &EpochSum) {}
 
     /// A window has settled and its line was written: a step, an epoch, a phase, the end.
     fn settled(&mut self, _window: &Record) -> Verdict {

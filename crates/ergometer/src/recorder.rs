@@ -202,6 +202,13 @@ impl Recording {
             observer.began(&manifest);
             Verdict::GoOn
         });
+        let past = self.run.past.epochs.clone();
+        if past.count > 0 {
+            self.tell(self.run.start, |observer| {
+                observer.resumed(&past);
+                Verdict::GoOn
+            });
+        }
         let line = Start {
             kind: StartKind::Run,
             version: manifest.version,

@@ -153,7 +153,8 @@ impl Summary {
                 "`{place}` holds no window: the run has not got that far, or was killed before{so_far}"
             )));
         };
-        let end = if last.kind == Kind::End { last } else { read.unfinished(last, &log.manifest) };
+        let over = last.kind == Kind::End && !read.resumed;
+        let end = if over { last } else { read.unfinished(last, &log.manifest) };
         let Read { epochs, phases, events, .. } = read;
         let (manifest, directory) = (log.manifest.clone(), log.directory().to_owned());
         Ok((Summary { manifest, directory, epochs, phases, end, events }, bad))
@@ -201,6 +202,8 @@ struct Read {
     /// Each session's start and last line.
     sessions: Vec<(Timestamp, Timestamp)>,
     last: Option<Record>,
+    /// True from the start of another session to its first window.
+    resumed: bool,
     /// The line of the last step, where it is the last window.
     last_step: String,
     /// The last line of progress.
@@ -212,6 +215,7 @@ impl Read {
         match line {
             Line::Start(start) => {
                 self.ranks.insert(start.rank);
+                self.resumed = self.last.is_some();
                 self.sessions.push((start.start, start.start));
             }
             Line::Event(event) => {
@@ -236,6 +240,7 @@ impl Read {
                     }
                 }
                 self.last_step.clear();
+                self.resumed = false;
                 self.last = Some(*record);
             }
         }
@@ -247,6 +252,7 @@ impl Read {
         self.steps += 1;
         self.samples += step.samples.unwrap_or(0);
         self.tokens += step.tokens.unwrap_or(0);
+        self.resumed = false;
         self.last_step.clear();
         self.last_step.push_str(text);
     }

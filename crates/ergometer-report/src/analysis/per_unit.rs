@@ -1,6 +1,6 @@
 //! [`PerUnit`]: what a run's energy comes to for each step, epoch, sample, token, parameter and operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -151,7 +151,11 @@ impl Epochs {
     fn of(epochs: &[Record]) -> Option<Epochs> {
         let completed: Vec<&Record> =
             epochs.iter().filter(|epoch| epoch.status == Status::Complete).collect();
-        let (first, others) = completed.split_first()?;
+        let first = completed.first()?;
+        // Each session and each lane warms up anew.
+        let mut warm = BTreeSet::new();
+        let others: Vec<&&Record> =
+            completed.iter().filter(|epoch| !warm.insert((epoch.session, epoch.lane))).collect();
         let energies: Option<Vec<f64>> =
             others.iter().map(|epoch| Some(epoch.energy?.as_joules())).collect();
         let energies = energies.filter(|energies| !energies.is_empty());

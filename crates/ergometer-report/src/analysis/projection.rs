@@ -30,8 +30,8 @@ use crate::statistics::Ahead;
 /// epochs counts with the second. Validation that comes every m epochs is told apart and counted by its own rate. The margin
 /// is that of [`Ahead`]: Student's t over the scatter of epochs, with their autocorrelation.
 ///
-/// Covered is what was measured, from the run's start to the end of its last epoch; nothing that comes behind it. It is taken
-/// that epochs go on as they were: no early stop, growing sequences, throttling or other load.
+/// Covered is what was measured, from the run's start to the end of its last epoch; behind it only what recurs there, such as
+/// a checkpoint. It is taken that epochs go on as they were: no early stop, growing sequences, throttling or other load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Projection {
     /// Epochs in all.
@@ -140,7 +140,9 @@ impl Projection {
             Basis::Published => (PUBLISHED * energy.as_joules()).min(energies.ahead),
             _ => energies.margin,
         };
-        let remaining = Duration::try_from_secs_f64(times.ahead).unwrap_or_default();
+        // A time that is too long to be told is the longest, and none.
+        let time = |long: f64| Duration::try_from_secs_f64(long.max(0.0)).unwrap_or(Duration::MAX);
+        let remaining = time(times.ahead);
         let remaining_margin = match times.basis {
             Basis::Published => PUBLISHED * times.ahead,
             _ => times.margin,
@@ -154,8 +156,8 @@ impl Projection {
             sensors: course.relative.map(|relative| energy.scaled(2.0 * relative)),
             epoch: Energy::from_joules(energies.mean),
             remaining,
-            remaining_margin: Duration::try_from_secs_f64(remaining_margin).unwrap_or_default(),
-            time: course.time + remaining,
+            remaining_margin: time(remaining_margin),
+            time: course.time.saturating_add(remaining),
             basis: energies.basis,
             recurrence: course.recurrence,
             is_estimated: course.is_estimated,
@@ -212,7 +214,7 @@ impl Projection {
             return Err(Error::absent(format!("no epoch has a metric `{metric}`"))
                 .cure("give one that the program logs"));
         };
-        let stop = (place + patience).min(self.planned);
+        let stop = place.saturating_add(patience).min(self.planned);
         let passed = usize::try_from(stop).ok().and_then(|stop| done.get(stop.saturating_sub(1)));
         let energy = match passed {
             Some(epoch) if stop < self.done => epoch.total,
@@ -321,7 +323,14 @@ impl fmt::Display for Projection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = if self.is_estimated { " (estimated by a model)" } else { "" };
         writeln!(f, "epochs     {} of {} done", self.done, self.planned)?;
-        writeln!(f, "spent      {}{model}", self.spent)?;
+        match self.sensors.filter(|_| self.energy > Energy::ZERO) {
+            Some(sensors) => {
+                let share = self.spent.as_joules() / self.energy.as_joules();
+                let spent = self.spent.plus_minus(sensors.scaled(share));
+                writeln!(f, "spent      {spent}{model}")?;
+            }
+            None => writeln!(f, "spent      {}{model}", self.spent)?,
+        }
         if self.basis == Basis::Done {
             return write!(f, "projected  nothing is left to do");
         }
@@ -365,12 +374,13 @@ impl fmt::Display for Projection {
     }
 }
 
-/// The other end that a training may come to, in a line.
+/// The other end that a training may come to, and why.
 impl fmt::Display for EarlyStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "or         {} if it stops after epoch {}: {} epochs without a better {} than {:.4} in epoch {}",
+            "or         {} if it stops after epoch {}:\n           \
+             {} epochs without a better {} than {:.4} in epoch {}",
             self.energy, self.stop, self.patience, self.metric, self.best, self.best_epoch
         )
     }

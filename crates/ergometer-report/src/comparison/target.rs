@@ -160,8 +160,8 @@ impl fmt::Display for Target {
         };
         match self.value {
             Some(value) => {
-                // Four digits, and no zeros behind them.
-                let rounded = format!("{value:.4}").parse().unwrap_or(value);
+                // Four digits, of a small loss as well, and no zeros behind them.
+                let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
                 write!(f, "{} {relation} {rounded}", self.metric)
             }
             None => write!(f, "{} as good as every run's", self.metric),
@@ -181,6 +181,7 @@ mod tests {
         let reward = target("reward <= 3").unwrap();
         assert!(reward.is_reached(2.0) && !reward.is_reached(3.1));
         assert_eq!(target("loss").unwrap().value, None);
+        assert_eq!(target("loss=0.0000123456").unwrap().to_string(), "loss ≤ 0.00001235");
         for wrong in ["loss=", "loss=low", "reward", "loss=nan"] {
             assert!(target(wrong).is_err(), "{wrong}");
         }

@@ -1,5 +1,7 @@
 //! [`Steps`]: how energy and time of a run's steps are distributed.
 
+use std::collections::BTreeMap;
+
 use ergometer::log::Step;
 use serde::Serialize;
 
@@ -8,7 +10,8 @@ use crate::statistics::quantiles::Quantiles;
 
 /// How energy and time of a run's steps are distributed.
 ///
-/// The steps of the first epoch stand apart where there are others: they pay for compilation, tuning and cold caches.
+/// The steps of the first epoch of each session and lane stand apart where there are others: they pay for compilation,
+/// tuning and cold caches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Steps {
     /// How many there were.
@@ -48,7 +51,8 @@ pub struct Distribution {
 pub(super) struct Collector {
     count: u64,
     unresolved: u64,
-    first: Option<u64>,
+    /// The first epoch of each lane in this session.
+    first: BTreeMap<u32, u64>,
     warm_up: [Column; 2],
     steady: [Column; 2],
 }
@@ -56,17 +60,20 @@ pub(super) struct Collector {
 impl Collector {
     pub(super) fn take(&mut self, step: &Step) {
         self.count += 1;
-        if let Some(epoch) = step.epoch {
-            self.first.get_or_insert(epoch);
-        }
         // Steps outside epochs are all alike.
-        let warming = step.epoch.is_some() && step.epoch == self.first;
+        let warming =
+            step.epoch.is_some_and(|epoch| *self.first.entry(step.lane).or_insert(epoch) == epoch);
         let [energies, times] = if warming { &mut self.warm_up } else { &mut self.steady };
         match step.energy {
             Some(energy) => energies.push(energy.as_joules()),
             None => self.unresolved += 1,
         }
         times.push(step.end.since(step.start).as_secs_f64());
+    }
+
+    /// What was warm is cold again.
+    pub(super) fn begin_session(&mut self) {
+        self.first.clear();
     }
 
     pub(super) fn finish(self) -> Steps {

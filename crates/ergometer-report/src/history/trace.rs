@@ -93,7 +93,7 @@ impl Collector {
         }
     }
 
-    fn keep(&mut self, point: Point) {
+    fn keep(&mut self, mut point: Point) {
         if self.points.len() >= POINTS {
             let mut place = 0;
             let next_paused: Vec<bool> =
@@ -102,9 +102,73 @@ impl Collector {
                 place += 1;
                 place % 2 == 1 || point.paused || next_paused[place - 1]
             });
-            self.stride *= 2;
+            self.stride = self.stride.saturating_mul(2);
+            if self.points.len() >= POINTS {
+                point.paused |= self.join_pauses();
+            }
         }
         self.points.push(point);
         self.skipped = 0;
+    }
+
+    /// Leaves out every other point where pauses alone are too many; what is between then counts as paused.
+    /// True if that is also what is between the last and the next.
+    fn join_pauses(&mut self) -> bool {
+        let (mut place, mut lost) = (0, false);
+        self.points.retain_mut(|point| {
+            place += 1;
+            let kept = place % 2 == 1;
+            if kept {
+                point.paused |= std::mem::take(&mut lost);
+            } else {
+                lost |= point.paused;
+            }
+            kept
+        });
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_a_thousand_sessions_keeps_few_points_and_all_its_energy() {
+        let mut trace = Collector::default();
+        let at = |second: u64| Duration::from_secs(second);
+        for session in 0..1_000 {
+            trace.resume(at(session * 100));
+            for step in 1..=5 {
+                trace.take(
+                    at(session * 100 + step),
+                    Energy::from_joules(50.0 * session as f64 + 10.0 * step as f64),
+                );
+            }
+        }
+        let trace = trace.finish(None);
+        assert!(trace.points.len() <= POINTS + 2, "{}", trace.points.len());
+        assert_eq!(trace.points.last().unwrap().energy, Energy::from_joules(50_000.0));
+        // Where the program did not run there is no power; where it ran, never more than there was.
+        assert!(trace.powers().all(|(.., power)| power <= Power::from_watts(10.0 + 1e-6)));
+    }
+
+    #[test]
+    fn thinning_keeps_both_ends_of_a_pause() {
+        let mut trace = Collector::default();
+        let at = |second: u64| Duration::from_secs(second);
+        for second in 0..3_000 {
+            trace.take(at(second), Energy::from_joules(second as f64));
+        }
+        trace.resume(at(10_000));
+        for second in 1..3_000 {
+            trace.take(at(10_000 + second), Energy::from_joules((2_999 + second) as f64));
+        }
+        let trace = trace.finish(None);
+        let powers: Vec<_> = trace.powers().collect();
+        assert!(powers.iter().all(|(.., power)| (power.as_watts() - 1.0).abs() < 1e-6));
+        let told: f64 =
+            powers.iter().map(|(from, to, power)| (*power * (*to - *from)).as_joules()).sum();
+        assert!((told - 5_998.0).abs() < 1e-3, "{told}");
     }
 }

@@ -11,8 +11,9 @@ use super::student;
 /// Biometrika 41:403). In constant memory: once there are 64 batches, each two become one. A quarter of a microsecond at
 /// most for each number.
 ///
-/// In made rows of φ up to 0.95 from number to number, 93 to 98 % of the 95 % intervals hold the truth from 200 numbers on,
-/// and from 64 on at φ up to 0.5. Shorter rows that are correlated more get too narrow an interval, or none.
+/// In made rows, 94 to 97 % of the 95 % intervals hold the truth from 40 numbers on where each inherits 0.5 of the one
+/// before it, from 100 on at 0.8, from 400 on at 0.95. Shorter rows that are correlated more get too narrow an interval, or
+/// none.
 #[derive(Clone, Debug)]
 pub struct BatchMeans {
     count: u64,
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn short_correlated_rows_have_an_interval_that_holds_or_none() {
         let mut random = fastrand::Rng::with_seed(8);
-        for (length, inherited, fewest) in [(64, 0.5, 930), (100, 0.8, 930), (200, 0.95, 890)] {
+        for (length, inherited) in [(64, 0.5), (100, 0.8), (400, 0.95)] {
             let (mut held, mut told) = (0, 0);
             for _ in 0..2_000 {
                 let (mut row, mut noise) = (BatchMeans::default(), 0.0);
@@ -145,11 +146,7 @@ mod tests {
                     held += u32::from((low..=high).contains(&10.0));
                 }
             }
-            println!("{length} {inherited}: {held} of {told}");
-            assert!(
-                true || told > 200 && held * 1_000 >= fewest * told,
-                "{held} of {told} at {length}"
-            );
+            assert!(told > 1_000 && held * 1_000 >= 930 * told, "{held} of {told} at {length}");
         }
     }
 

@@ -23,10 +23,13 @@ const SMALLEST: f64 = 1e-12;
 const LARGEST: f64 = 1e15;
 
 impl Quantiles {
-    /// Counts a number.
+    /// Counts a number; what is none is left out.
     pub fn push(&mut self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
         self.count += 1;
-        if value.is_nan() || value <= SMALLEST {
+        if value <= SMALLEST {
             self.zeros += 1;
             return;
         }

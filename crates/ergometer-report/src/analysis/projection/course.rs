@@ -1,9 +1,10 @@
 //! The [`Course`] of a training: what each epoch took, without its warm-up, and what recurs apart.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ergometer::record::{Quality, Status};
-use ergometer::{Energy, Error, Record, Result};
+use ergometer::{Energy, Error, Record, Result, Timestamp};
 use serde::Serialize;
 
 /// What epochs took until now, in rows that can be carried on.
@@ -114,14 +115,14 @@ pub(super) fn completed(records: &[Record]) -> Vec<&Record> {
 
 /// An epoch that was done again after a resume counts once.
 pub(super) fn distinct(done: &[&Record]) -> u64 {
-    let numbers: Option<std::collections::BTreeSet<u64>> =
+    let numbers: Option<BTreeSet<u64>> =
         done.iter().map(|record| record.epoch).collect();
     numbers.map_or(done.len(), |numbers| numbers.len()) as u64
 }
 
 fn epochs(records: &[Record]) -> Vec<Epoch> {
     let before = |place: usize| place.checked_sub(1).map(|place| &records[place]);
-    let mut epochs = Vec::new();
+    let (mut epochs, mut warm) = (Vec::new(), BTreeSet::new());
     for (place, record) in records.iter().enumerate() {
         if record.status != Status::Complete {
             continue;
@@ -137,9 +138,7 @@ fn epochs(records: &[Record]) -> Vec<Epoch> {
                 .as_secs_f64(),
             within: record.phases.unwrap_or_default().as_joules(),
             between: since.zip(own).map_or(0.0, |(since, own)| since - own),
-            is_warm_up: records[..place].iter().all(|before| {
-                before.session != record.session || before.status != Status::Complete
-            }),
+            is_warm_up: warm.insert(record.session),
         });
     }
     epochs
@@ -198,16 +197,12 @@ fn recurrence(epochs: &[Epoch]) -> (Option<Recurrence>, Vec<bool>) {
 }
 
 fn elapsed(records: &[Record]) -> Duration {
-    let sessions: std::collections::BTreeSet<u32> =
-        records.iter().map(|record| record.session).collect();
-    sessions
-        .into_iter()
-        .filter_map(|session| {
-            let of = || records.iter().filter(move |record| record.session == session);
-            let start = of().map(|record| record.start).min()?;
-            Some(of().map(|record| record.end).max()?.since(start))
-        })
-        .sum()
+    let mut sessions: BTreeMap<u32, (Timestamp, Timestamp)> = BTreeMap::new();
+    for Record { session, start, end, .. } in records {
+        let span = sessions.entry(*session).or_insert((*start, *end));
+        *span = (span.0.min(*start), span.1.max(*end));
+    }
+    sessions.into_values().map(|(start, end)| end.since(start)).sum()
 }
 
 fn relative(done: &[&Record]) -> Option<f64> {

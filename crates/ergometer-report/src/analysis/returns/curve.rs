@@ -90,11 +90,23 @@ impl Curve {
 
     /// The part of the energy until the smoothed curve has `part` of its final gain.
     pub(super) fn bought(&self, part: f64, direction: Direction) -> f64 {
+        self.bought_each([part], direction)[0]
+    }
+
+    /// The same of several parts, with the curve smoothed once.
+    pub(super) fn bought_each<const N: usize>(
+        &self,
+        parts: [f64; N],
+        direction: Direction,
+    ) -> [f64; N] {
         let smooth = self.smooth(direction);
-        let goal = smooth[0] + part * self.gain(direction);
-        // The last value is reached, whatever is rounded.
-        let place = smooth.iter().position(|value| *value >= goal).unwrap_or(smooth.len() - 1);
-        self.totals[place].as_joules() / self.totals[smooth.len() - 1].as_joules()
+        let last = smooth.len() - 1;
+        parts.map(|part| {
+            let goal = smooth[0] + part * (smooth[last] - smooth[0]);
+            // The last value is reached, whatever is rounded.
+            let place = smooth.iter().position(|value| *value >= goal).unwrap_or(last);
+            self.totals[place].as_joules() / self.totals[last].as_joules()
+        })
     }
 
     fn smooth(&self, direction: Direction) -> Vec<f64> {

@@ -44,23 +44,23 @@ pub struct Watch {
     unaccounted: Energy,
 }
 
-/// A line through fewer points than one more than this does not tell how far it is off.
-const LEAST_PATIENCE: usize = 3;
+/// A line through fewer points than one more than this does not tell how far it is off; all of one through more are kept.
+const PATIENCE: std::ops::RangeInclusive<usize> = 3..=10_000;
 
 impl Watch {
-    /// Watches a metric of which one unit is worth `value`, over a patience of at least 3 epochs.
+    /// Watches a metric of which one unit is worth `value`, over a patience of 3 to 10,000 epochs.
     ///
     /// # Errors
-    /// A shorter patience, or a value that is not above 0.
+    /// Another patience, or a value that is not above 0.
     pub fn new(
         metric: &str,
         direction: Direction,
         value: Energy,
         patience: usize,
     ) -> Result<Watch> {
-        if patience < LEAST_PATIENCE {
+        if !PATIENCE.contains(&patience) {
             return Err(Error::invalid(format!("a patience of {patience} epochs tells no trend"))
-                .cure("wait for 3 epochs or more"));
+                .cure("wait for 3 to 10,000 epochs"));
         }
         if value <= Energy::ZERO {
             return Err(Error::invalid(format!(
