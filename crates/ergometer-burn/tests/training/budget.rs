@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::ElementConversion;
 use ergometer::record::State;
 use ergometer::{Energy, Kind, Status};
