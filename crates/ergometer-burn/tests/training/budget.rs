@@ -1,6 +1,7 @@
 //! A budget of energy, and trainings that go on where an earlier one ended.
 
 use std::path::Path;
+use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::ElementConversion;
@@ -8,12 +9,15 @@ use ergometer::record::State;
 use ergometer::{Energy, Kind, Status};
 use ergometer_burn::MeteredRun;
 
-use crate::gym::{BATCH, Gym, builder, loader, run_log};
+use crate::gym::{BATCH, Gym, Sums, builder, loader, loader_of, run_log};
 
 #[test]
 fn a_budget_ends_the_training_with_its_reason() {
     let gym = Gym::with(|meter| meter, |run| run.budget(Energy::from_joules(20.0)));
-    let result = gym.train(10 * BATCH, |training| training.num_epochs(10_000));
+    // Steps of 20 ms: so much longer than it takes to look that none can slip in between.
+    let slow = loader_of(Sums { time: Duration::from_millis(20) }, 10 * BATCH, 0);
+    let training = gym.training(slow, loader(BATCH, 0)).num_epochs(10_000);
+    let result = training.launch(gym.learner());
     let reason = gym.run.stop_reason().unwrap();
     assert!(reason.contains("budget of 20.0 J"), "{reason}");
     assert_eq!(result.interrupted.unwrap().reason, Some(reason.clone()));

@@ -360,11 +360,15 @@ pub(crate) struct Batch {
 
 pub(crate) type Item = [f32; 16];
 
-#[derive(Clone)]
-pub(crate) struct Sums;
+/// The batcher; each batch takes its time.
+#[derive(Clone, Default)]
+pub(crate) struct Sums {
+    pub(crate) time: Duration,
+}
 
 impl Batcher<Item, Batch> for Sums {
     fn batch(&self, items: Vec<Item>, device: &Device) -> Batch {
+        std::thread::sleep(self.time);
         let sums: Vec<f32> = items.iter().map(|item| item.iter().sum()).collect();
         let inputs = Tensor::<1>::from_floats(items.as_flattened(), device);
         Batch {
@@ -376,10 +380,15 @@ impl Batcher<Item, Batch> for Sums {
 
 /// A loader of `count` samples, with worker threads or without.
 pub(crate) fn loader(count: usize, workers: usize) -> Arc<dyn DataLoader<Batch>> {
+    loader_of(Sums::default(), count, workers)
+}
+
+/// A loader whose batches `sums` makes.
+pub(crate) fn loader_of(sums: Sums, count: usize, workers: usize) -> Arc<dyn DataLoader<Batch>> {
     let items =
         (0..count).map(|item| std::array::from_fn(|place| ((item * 7 + place) % 13) as f32 / 13.0));
     let items = InMemDataset::new(items.collect());
-    DataLoaderBuilder::new(Sums).batch_size(BATCH).shuffle(1).num_workers(workers).build(items)
+    DataLoaderBuilder::new(sums).batch_size(BATCH).shuffle(1).num_workers(workers).build(items)
 }
 
 /// The only run's directory under `home`, opened again.

@@ -122,7 +122,7 @@ impl Dataset<Item> for Torn {
 #[test]
 fn data_that_cannot_be_read_end_the_training_as_without_a_meter() {
     let gym = Gym::new();
-    let torn = DataLoaderBuilder::new(Sums).batch_size(BATCH).build(Torn);
+    let torn = DataLoaderBuilder::new(Sums::default()).batch_size(BATCH).build(Torn);
     let result = gym.training(torn, loader(BATCH, 0)).launch(gym.learner());
     assert!(result.error.unwrap().to_string().contains("as expected by this test"));
     let findings = gym.finish();
@@ -151,7 +151,7 @@ impl Dataset<Item> for Slow {
 #[test]
 fn loading_the_data_is_in_the_epoch_and_in_no_step() {
     let gym = Gym::new();
-    let slow = DataLoaderBuilder::new(Sums).batch_size(BATCH).build(Slow);
+    let slow = DataLoaderBuilder::new(Sums::default()).batch_size(BATCH).build(Slow);
     gym.training(slow, loader(BATCH, 0)).launch(gym.learner());
     let findings = gym.finish();
     findings.check_boundaries();
