@@ -350,6 +350,10 @@ fn what_cannot_be_projected_is_refused_with_the_reason() {
     let run = Made::new("run").epochs(&[1.0; 4]).history();
     let refusal = Projection::of(&run, None).unwrap_err();
     assert!(refusal.to_string().contains("note it in the program as `epochs`"), "{refusal}");
+    // Without a sensor there is no energy, and that is not 0.
+    let unseen = Made::new("run").epochs(&[0.0; 4]).records();
+    let refusal = Projection::of_epochs(&unseen, 10).unwrap_err();
+    assert!(refusal.what().contains("what the epochs used is not known"), "{refusal}");
     let done = Projection::of_epochs(&records, 4).unwrap();
     assert_eq!((done.energy, done.basis), (done.spent, Basis::Done));
 }
@@ -368,6 +372,24 @@ fn an_early_stop_is_told_from_the_last_best() {
     // It would have stopped already.
     assert_close(joules(stop(1).unwrap().energy), 400.0);
     assert!(projection.early_stop(&records, "f1", Direction::Higher, 3).is_err());
+    // Without end, it is the plan that ends it.
+    assert_eq!(stop(u64::MAX).unwrap().stop, 100);
+}
+
+#[test]
+fn a_plan_without_end_has_no_short_time_to_go() {
+    let projection = project(&[110.0, 100.0, 101.0], u64::MAX);
+    assert!(projection.remaining > Duration::from_secs(1 << 60), "{projection}");
+    assert!(projection.time >= projection.remaining, "{projection}");
+}
+
+#[test]
+fn what_is_spent_is_as_uncertain_as_its_sensors() {
+    let made = [130.0, 100.0, 100.0].iter().fold(Made::new("run"), |made, joules| {
+        made.epoch(*joules, json!({})).with("u_j", json!(0.05 * joules))
+    });
+    let text = Projection::of_epochs(&made.records(), 10).unwrap().to_string();
+    assert!(text.contains("spent      330 J ± 33 J"), "{text}");
 }
 
 #[test]
@@ -458,6 +480,39 @@ fn seeds_tell_the_noise_and_the_interval_of_what_was_bought() {
 }
 
 #[test]
+fn runs_of_one_seed_tell_no_noise() {
+    let run = |name: &str, seed: &str, off: f64| {
+        let accuracies: Vec<f64> =
+            (0..8).map(|epoch| 0.9 - 0.4 * 0.6_f64.powi(epoch) + off).collect();
+        learning(name, &accuracies).note("seed", seed).history()
+    };
+    let question = Question::about("accuracy").unwrap();
+    let of = |runs: &[History]| Returns::of(runs, &question).unwrap();
+    let repeated = of(&[run("a", "1", 0.0), run("b", "1", 0.001), run("c", "2", 0.0)]);
+    assert_eq!((repeated.noise, repeated.bought[0].interval), (None, None));
+    // Seeds that change nothing are none.
+    let alike = of(&[run("a", "1", 0.0), run("b", "2", 0.0), run("c", "3", 0.0)]);
+    assert_eq!(alike.noise, None);
+}
+
+#[test]
+fn gains_for_an_unknown_energy_are_refused() {
+    let made = [0.5, 0.7, 0.8, 0.9].iter().fold(Made::new("run"), |made, accuracy| {
+        made.epoch(0.0, json!({"accuracy": accuracy})).with("energy_j", Value::Null)
+    });
+    let refusal =
+        Returns::of(&[made.history()], &Question::about("accuracy").unwrap()).unwrap_err();
+    assert!(refusal.what().contains("what the epochs used is not known"), "{refusal}");
+}
+
+#[test]
+fn all_right_is_not_without_noise() {
+    let run = learning("run", &[0.5, 0.9, 0.99, 1.0]).note("n_val", "100").history();
+    let noise = Returns::of(&[run], &Question::about("accuracy").unwrap()).unwrap().noise.unwrap();
+    assert_close(noise.sigma, (0.99_f64 * 0.01 / 100.0).sqrt());
+}
+
+#[test]
 fn a_gain_within_noise_buys_nothing() {
     let run = learning("run", &[0.800, 0.801, 0.799, 0.802]).note("n_val", "1000").history();
     let returns = Returns::of(&[run], &Question::about("accuracy").unwrap()).unwrap();
@@ -480,6 +535,9 @@ fn a_watch_stops_once_gains_are_not_worth_their_energy() {
     assert_eq!(stop_at(1e12), Some(8));
     assert!(Watch::new("accuracy", Direction::Higher, Energy::from_joules(1.0), 2).is_err());
     assert!(Watch::new("accuracy", Direction::Higher, Energy::ZERO, 3).is_err());
+    assert!(
+        Watch::new("accuracy", Direction::Higher, Energy::from_joules(1.0), usize::MAX).is_err()
+    );
     // In hindsight, the same.
     let question = Question {
         worth: Some((Energy::from_joules(100e3), 3)),
@@ -557,6 +615,49 @@ fn a_search_is_judged_by_runs_after_it() {
     assert!(luck.to_string().contains("the search spent 900.0 J for no shown gain"), "{luck}");
     let skill = tune(&again([0.86, 0.87, 0.85], [0.81, 0.79]));
     assert!(matches!(skill.verdict, Verdict::Better(_)), "{skill}");
+}
+
+#[test]
+fn runs_of_one_seed_are_one_and_that_of_the_search_is_not_new() {
+    let trials = [
+        trial("00", "0.1", 1, 0.80),
+        trial("01", "0.3", 1, 0.86),
+        trial("02", "0.3", 1, 0.86),
+        trial("03", "0.3", 2, 0.85),
+        trial("04", "0.3", 2, 0.85),
+        trial("05", "0.1", 1, 0.80),
+        trial("06", "0.1", 2, 0.81),
+    ];
+    assert_eq!(tune(&trials).verdict, Verdict::NotRepeated { winner: 1, default: 2 });
+}
+
+#[test]
+fn a_gain_within_the_noise_of_trials_has_a_least_cost() {
+    let trials = [
+        trial("00", "0.1", 1, 0.80),
+        trial("01", "0.1", 2, 0.78),
+        trial("02", "0.3", 1, 0.800_000_01),
+    ];
+    let tuning = tune(&trials);
+    // Two equal trials 0.02 apart: σ = 0.02/√2, and 2σ√2 = 0.04; 200 J since the first.
+    assert_close(joules(tuning.trials[2].cost.unwrap()), 200.0 / 0.04);
+    assert!(tuning.trials[2].is_noise && tuning.to_string().contains("> 5000.0 J"), "{tuning}");
+}
+
+#[test]
+fn frameworks_are_settings_and_trials_of_unknown_energy_are_told() {
+    let by = |id: &str, framework: &str, accuracy: f64| {
+        trial(id, "0.1", 1, accuracy).set("framework", json!({"name": framework, "version": "1"}))
+    };
+    let unknown = by("02", "candle", 0.7).with("energy_j", Value::Null).with("u_j", Value::Null);
+    let tuning = tune(&[by("00", "candle", 0.8), by("01", "burn", 0.9), unknown]);
+    assert_eq!(
+        (tuning.default.as_str(), tuning.best.as_str()),
+        ("framework candle", "framework burn")
+    );
+    assert_eq!(tuning.unknown, 1);
+    assert_close(joules(tuning.search), 200.0);
+    assert!(tuning.to_string().contains("1 trials that do not say what they used"), "{tuning}");
 }
 
 #[test]
@@ -646,7 +747,7 @@ fn a_project_counts_what_crashed_and_names_what_it_cannot_read() {
     assert_close(joules(total.estimated), 50.0);
     assert_close(joules(total.measured), 370.0);
     // 20 % of the killed run's 50 J.
-    assert_close(joules(total.uncertainty), 10.0);
+    assert_close(joules(total.uncertainty.unwrap()), 10.0);
     assert_close(joules(total.purposes["search"].energy), 250.0);
     assert_eq!(total.purposes["not said"].unknown, 1);
     assert_close(joules(total.states["panicked"].energy), 70.0);
@@ -678,6 +779,46 @@ fn a_final_run_is_named_or_there_is_no_factor() {
     assert_close(of(Some("b")).unwrap().final_runs.unwrap().factor, 4.0);
     let refusal = of(Some("c")).unwrap_err();
     assert!(refusal.to_string().contains("there are: a, b"), "{refusal}");
+    // Another of its name was killed before it said anything.
+    let early = Made::new("c").set("name", json!("b")).set("state", json!("running"));
+    early.write(logs.path());
+    let total = of(Some("b")).unwrap();
+    assert_eq!(total.final_runs.as_ref().unwrap().unknown, 1);
+    assert!(total.to_string().contains("but 1 of these do not say what they used"), "{total}");
+}
+
+#[test]
+fn of_an_unknown_energy_no_part_is_measured_or_estimated() {
+    let logs = TempDir::new().unwrap();
+    let share = json!({"cpu:package-0": {"energy_j": 30.0, "u_j": 1.0, "quality": "estimated", "total_j": 30.0}});
+    let unknown = Made::new("a").set("sensors", sensor("model")).epochs(&[30.0]).end(json!({}));
+    let unknown = unknown.with("energy_j", Value::Null).with("u_j", Value::Null);
+    unknown.with("domains", share).write(logs.path());
+    let total = Total::of(logs.path(), &Declared::default()).unwrap();
+    assert_eq!((total.measured, total.estimated), (Energy::ZERO, Energy::ZERO));
+    let path = logs.path().to_str().unwrap();
+    let (_, out, _) = ergometer(&["total", path, "--country", "FR"]);
+    assert!(out.contains("1 runs · energy not known") && !out.contains("CO2e"), "{out}");
+    let (_, out, _) = ergometer(&["total", path, "--country", "FR", "--json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["co2e_kg"], Value::Null);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_below_that_cannot_be_read_is_left_out() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let logs = TempDir::new().unwrap();
+    Made::new("a").epochs(&[30.0]).end(json!({})).write(logs.path());
+    let closed = logs.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    // To the superuser nothing is closed.
+    let expected = usize::from(fs::read_dir(&closed).is_err());
+    let total = Total::of(logs.path(), &Declared::default()).unwrap();
+    assert_eq!((total.runs.len(), total.left_out.len()), (1, expected));
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[cfg(unix)]
@@ -945,6 +1086,77 @@ fn watch_ends_with_a_process_that_was_killed() {
         err.contains("process 4194305 is gone") && err.contains("its last line is 90 s old"),
         "{err}"
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn watch_ends_with_a_killed_process_though_the_clock_was_set_back() {
+    let logs = TempDir::new().unwrap();
+    let mut made = running();
+    made.manifest["program"]["pid"] = json!(4_194_305);
+    let run = made.write(logs.path());
+    let log = OpenOptions::new().append(true).open(run.join("rank-00000.jsonl")).unwrap();
+    log.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
+    let (status, _, err) = ergometer(&["watch", run.to_str().unwrap(), "--timeout", "20 s"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("process 4194305 is gone"), "{err}");
+}
+
+#[test]
+fn watch_knows_a_log_that_was_replaced() {
+    let logs = TempDir::new().unwrap();
+    let (run, out) = (running().write(logs.path()), Shared::default());
+    let (path, mut shown) = (run.to_str().unwrap().to_owned(), out.clone());
+    let watching = thread::Builder::new().name("watching".to_owned()).spawn(move || {
+        let mut err = Vec::new();
+        let arguments = ["ergometer", "watch", &path, "--json", "--timeout", "20 s"];
+        let status = ergometer_cli::run(arguments.map(Into::into), &mut shown, &mut err);
+        (status, String::from_utf8(err).unwrap())
+    });
+    out.wait_for(2);
+    let other = Made::new("run").epochs(&[7.0; 5]).end(json!({}));
+    fs::write(run.join("other"), other.text()).unwrap();
+    fs::rename(run.join("other"), run.join("rank-00000.jsonl")).unwrap();
+    let (status, err) = watching.unwrap().join().unwrap();
+    assert_eq!((status, out.lines()), (1, 2));
+    assert!(err.contains("is not the file that it was") && err.contains("start again"), "{err}");
+}
+
+#[test]
+fn a_long_log_is_read_in_parts_and_projected_at_its_last_epoch() {
+    let logs = TempDir::new().unwrap();
+    let long = "x".repeat(4_000);
+    let made = (0..1_200)
+        .fold(running().note("epochs", "2000"), |made, _| made.epoch(100.0, json!({ &long: 1 })));
+    let run = made.write(logs.path());
+    let size = fs::metadata(run.join("rank-00000.jsonl")).unwrap().len();
+    assert!(size > 1 << 22, "{size}");
+    let arguments = ["watch", run.to_str().unwrap(), "--json", "--timeout", "0.1 s"];
+    let rows = objects(&ergometer(&arguments).1);
+    assert_eq!(rows.len(), 1_202);
+    let projected = |row: usize| rows[row].get("projection").is_some();
+    assert!(projected(999) && !projected(1_100) && projected(1_201));
+}
+
+#[test]
+fn lines_of_hindsight_fit_a_terminal() {
+    let logs = TempDir::new().unwrap();
+    let accuracies: Vec<f64> = (0..20).map(|epoch| 0.9 - 0.4 * 0.5_f64.powi(epoch)).collect();
+    let run = learning("run", &accuracies).note("epochs", "40").set("state", json!("running"));
+    let run = run.write(logs.path());
+    let path = run.to_str().unwrap();
+    for arguments in [
+        ["returns", path, "--metric", "accuracy", "--worth", "100"],
+        ["project", path, "--metric", "accuracy", "--patience", "12"],
+    ] {
+        let (status, out, err) = ergometer(&arguments);
+        assert_eq!((status, err.as_str()), (0, ""));
+        assert!(
+            out.contains("stop") && out.lines().all(|line| line.chars().count() <= 100),
+            "{out}"
+        );
+    }
+    assert_eq!(ergometer(&["returns", path, "--worth", "inf"]).0, 1);
 }
 
 #[test]

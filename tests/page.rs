@@ -516,6 +516,9 @@ fn each_chart_has_a_name_a_description_and_headings_in_order() {
         for table in between(html, "<table", "</table>") {
             assert!(table.contains("<caption"), "{name}");
         }
+        // What scrolls can be reached and scrolled by keys alone.
+        let scrolls = html.matches("class=\"scroll\"").count();
+        assert_eq!(scrolls, html.matches("class=\"scroll\" tabindex=\"0\"").count(), "{name}");
     }
 }
 

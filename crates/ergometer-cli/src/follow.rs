@@ -31,6 +31,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Before a process is taken for gone, what it wrote last has had time to arrive.
 const ARRIVAL: Duration = Duration::from_secs(2);
 
+/// So much of a log is read at once, if a line is not longer.
+const CHUNK: u64 = 1 << 22;
+
+/// So much of what was read is remembered, to know the file again.
+const REMEMBERED: usize = 256;
+
 /// The log of one run, of which whole lines are read as they come.
 pub(crate) struct Follower {
     directory: PathBuf,
@@ -45,6 +51,10 @@ struct Tail {
     path: PathBuf,
     offset: u64,
     number: usize,
+    /// What stands before the offset.
+    last: Vec<u8>,
+    /// True if there is more than was read.
+    has_more: bool,
 }
 
 impl Follower {
@@ -52,13 +62,13 @@ impl Follower {
         Follower { directory, log: None, tail: None, has_ended: false }
     }
 
-    /// Shows `take` each line with the run's manifest, those that are there and those that come, until the run ends or `take`
-    /// breaks off; gives the exit status.
+    /// Shows `take` each line with the run's manifest, and whether it is the last epoch for now: lines that are there and those
+    /// that come, until the run ends or `take` breaks off. Gives the exit status.
     pub(crate) fn follow(
         &mut self,
         patience: &Patience,
         err: &mut dyn Write,
-        mut take: impl FnMut(&Manifest, &Line) -> io::Result<ControlFlow<Error>>,
+        mut take: impl FnMut(&Manifest, &Line, bool) -> io::Result<ControlFlow<Error>>,
     ) -> io::Result<u8> {
         let (mut news, mut status, mut warned) = (Instant::now(), 0, SILENCE / 2);
         let mut is_waiting = false;
@@ -70,11 +80,15 @@ impl Follower {
                     return Ok(FAILURE);
                 }
             };
-            let is_new = !lines.is_empty();
-            for line in lines {
+            let has_more = self.tail.as_ref().is_some_and(|tail| tail.has_more);
+            let is_new = has_more || !lines.is_empty();
+            let last = lines.iter().rposition(is_epoch);
+            for (place, line) in lines.into_iter().enumerate() {
                 match (line, &self.log) {
                     (Ok(line), Some(log)) => {
-                        if let ControlFlow::Break(error) = take(&log.manifest, &line)? {
+                        if let ControlFlow::Break(error) =
+                            take(&log.manifest, &line, Some(place) == last)?
+                        {
                             complain(err, error);
                             return Ok(FAILURE);
                         }
@@ -97,7 +111,7 @@ impl Follower {
                 complain(err, format_args!("waiting for `{}`", self.directory.display()));
                 is_waiting = true;
             }
-            if let Some(reason) = self.is_over() {
+            if let Some(reason) = self.is_over(news.elapsed()) {
                 complain(err, reason);
                 return Ok(FAILURE);
             }
@@ -106,7 +120,7 @@ impl Follower {
                 complain(err, format_args!("`{place}`: nothing new for {:.1?}", news.elapsed()));
                 return Ok(FAILURE);
             }
-            if let Some(age) = self.age().filter(|age| *age >= 2 * warned) {
+            if let Some(age) = self.age(news.elapsed()).filter(|age| *age >= 2 * warned) {
                 complain(err, silence(&self.directory, age));
                 warned = age;
             }
@@ -134,12 +148,12 @@ impl Follower {
         Ok(lines)
     }
 
-    /// Why nothing more will come, if that can be told.
-    fn is_over(&mut self) -> Option<String> {
+    /// Why nothing more will come after such a silence, if that can be told.
+    fn is_over(&mut self, silent: Duration) -> Option<String> {
         // Its manifest is written anew when a run ends or is resumed.
         self.log = self.log.take().map(|log| RunLog::open(log.directory()).unwrap_or(log));
         let manifest = &self.log.as_ref()?.manifest;
-        let age = self.age().unwrap_or_default();
+        let age = self.age(silent).unwrap_or(silent);
         if age < ARRIVAL {
             return None;
         }
@@ -156,28 +170,49 @@ impl Follower {
         })
     }
 
-    fn age(&self) -> Option<Duration> {
-        age_of(&self.tail.as_ref()?.path)
+    /// How old the last line is. The clock of the file may be ahead of ours, or ours set back: then as long as was waited.
+    fn age(&self, silent: Duration) -> Option<Duration> {
+        Some(age_of(&self.tail.as_ref()?.path).unwrap_or_default().max(silent))
     }
 }
 
+fn is_epoch(line: &Result<Line>) -> bool {
+    matches!(line, Ok(Line::Window(window)) if window.kind == Kind::Epoch)
+}
+
 impl Tail {
-    /// The whole lines behind the offset. A torn last line is left for the next time.
+    /// Whole lines behind the offset, some megabytes of them at a time. A torn last line is left for the next time.
     fn read(&mut self) -> Result<Vec<Result<Line>>> {
         let fault = |error| Error::file("read", &self.path, error);
         let mut file = File::open(&self.path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
+        let changed = |how: &str| {
+            Error::lost(format!("`{}` {how}", self.path.display()))
+                .cure("a log only grows; start again if it was replaced")
+        };
         if length < self.offset {
-            return Err(Error::lost(format!("`{}` was cut off", self.path.display()))
-                .cure("a log only grows; start again if it was replaced"));
+            return Err(changed("was cut off"));
         }
-        file.seek(SeekFrom::Start(self.offset)).map_err(fault)?;
-        let mut text = Vec::new();
-        file.take(length - self.offset).read_to_end(&mut text).map_err(fault)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
-        self.offset += whole as u64;
+        let known = self.last.len();
+        file.seek(SeekFrom::Start(self.offset - known as u64)).map_err(fault)?;
+        let (mut text, mut left) = (Vec::new(), length - self.offset + known as u64);
+        let whole = loop {
+            let part = left.min(CHUNK);
+            Read::by_ref(&mut file).take(part).read_to_end(&mut text).map_err(fault)?;
+            left -= part;
+            if !text.starts_with(&self.last) {
+                return Err(changed("is not the file that it was"));
+            }
+            let end = text[known..].iter().rposition(|byte| *byte == b'\n');
+            if end.is_some() || left == 0 {
+                break known + end.map_or(0, |place| place + 1);
+            }
+        };
+        self.offset += (whole - known) as u64;
+        self.has_more = left > 0;
+        self.last = text[whole.saturating_sub(REMEMBERED)..whole].to_vec();
         let mut lines = Vec::new();
-        for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
+        for line in text[known..whole].split_inclusive(|byte| *byte == b'\n') {
             self.number += 1;
             let line = String::from_utf8_lossy(line);
             if line.trim().is_empty() {
@@ -207,6 +242,12 @@ pub(crate) fn newest(directory: &Path, err: &mut dyn Write) -> PathBuf {
     }
 }
 
+/// True if what comes after so many epochs is to be worked out anew: for each of the first thousand, and then for the last
+/// that there is. Each takes as long as there are epochs.
+pub(crate) fn is_worth(epochs: usize, is_last: bool) -> bool {
+    is_last || epochs <= 1_000
+}
+
 /// What is to be said of a run that calls itself running, if its last line is old.
 pub(crate) fn stale(log: &RunLog) -> Option<String> {
     let tail = tail(log.directory()).ok()??;
@@ -233,7 +274,9 @@ fn tail(directory: &Path) -> Result<Option<Tail>> {
         })
         .collect();
     match (files.pop(), files.is_empty()) {
-        (Some(path), true) => Ok(Some(Tail { path, offset: 0, number: 0 })),
+        (Some(path), true) => {
+            Ok(Some(Tail { path, offset: 0, number: 0, last: Vec::new(), has_more: false }))
+        }
         (None, _) => Ok(None),
         (Some(_), false) => Err(Error::unsupported(format!(
             "`{}` holds the logs of several ranks, and their energies may overlap",

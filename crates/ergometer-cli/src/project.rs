@@ -16,7 +16,7 @@ use ergometer_report::metric::Direction;
 use ergometer_report::site::Site;
 use serde::Serialize;
 
-use crate::follow::{Follower, Patience, newest, stale};
+use crate::follow::{Follower, Patience, is_worth, newest, stale};
 use crate::place::Place;
 use crate::{FAILURE, complain, write_json};
 
@@ -44,7 +44,8 @@ pub(crate) struct Project {
     better: Option<Direction>,
     #[command(flatten)]
     place: Place,
-    /// Follow the run until it ends, and project anew at the end of each epoch.
+    /// Follow the run until it ends, and project anew at the end of each epoch; of more than a thousand that are done
+    /// already, at the end of the last.
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
@@ -126,11 +127,14 @@ impl Project {
     ) -> io::Result<u8> {
         let mut epochs: Vec<Record> = Vec::new();
         let mut follower = Follower::new(directory.clone());
-        let mut status = follower.follow(&self.patience, err, |manifest, line| {
+        let mut status = follower.follow(&self.patience, err, |manifest, line, is_last| {
             if let Line::Window(window) = line
                 && window.kind == Kind::Epoch
             {
                 epochs.push((**window).clone());
+                if !is_worth(epochs.len(), is_last) {
+                    return Ok(ControlFlow::Continue(()));
+                }
                 let planned = self.epochs.or_else(|| planned_epochs(manifest));
                 match self.answer(manifest, &epochs, planned, site) {
                     Ok(answer) => self.show(&answer, out)?,

@@ -35,7 +35,7 @@ pub(crate) struct Gains {
     /// Epochs that a gain is waited for, with `--worth`.
     #[arg(long, value_name = "EPOCHS", default_value_t = 5, requires = "worth")]
     patience: usize,
-    /// Give an object: `epochs` with `cost_j` where the metric got better, `bought`, `stop`.
+    /// Give an object: `epochs` with `per_point_j` where the metric got better, `bought`, `stop`.
     #[arg(long)]
     json: bool,
 }
@@ -60,6 +60,11 @@ impl Gains {
             None => accuracy(runs)?,
         };
         let direction = self.better.map_or_else(|| Direction::of(&metric), Ok)?;
+        if let Some(worth) = self.worth.filter(|worth| !worth.is_finite()) {
+            return Err(
+                Error::invalid(format!("{worth} is no worth")).cure("give a number of joules")
+            );
+        }
         let worth = self.worth.map(|worth| (Energy::from_joules(worth), self.patience));
         Ok(Question { metric, direction, validation: self.validation, worth })
     }

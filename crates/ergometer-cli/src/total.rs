@@ -65,8 +65,9 @@ impl ProjectTotal {
             complain(err, &fault.reason);
         }
         if self.json {
-            let (carbon, cost) = (site.carbon(total.energy), site.cost(total.energy));
-            let cost = cost.map(|money| money.to_string());
+            let energy = Some(total.energy).filter(|_| total.is_known());
+            let carbon = energy.and_then(|energy| site.carbon(energy));
+            let cost = energy.and_then(|energy| site.cost(energy)).map(|money| money.to_string());
             write_json(out, &Placed { total: &total, site: &site, carbon, cost })?;
         } else {
             writeln!(out, "{total}")?;
@@ -78,17 +79,19 @@ impl ProjectTotal {
 
 /// What the whole emitted and cost at a place, where one is given; as uncertain as its energy.
 fn write_place(out: &mut dyn Write, total: &Total, site: &Site) -> io::Result<()> {
-    if site.intensity.is_none() && site.price.is_none() {
+    if !total.is_known() || site.intensity.is_none() && site.price.is_none() {
         return Ok(());
     }
     writeln!(out, "\n{site}")?;
-    let relative = total.uncertainty.as_joules() / total.energy.as_joules().max(f64::MIN_POSITIVE);
-    let expanded = format!("± {:.0} %", 200.0 * relative);
+    let expanded = total.uncertainty.map_or(String::new(), |uncertainty| {
+        let relative = uncertainty.as_joules() / total.energy.as_joules().max(f64::MIN_POSITIVE);
+        format!(" ± {:.0} % (k=2, of the energy alone)", 200.0 * relative)
+    });
     if let Some(carbon) = site.carbon(total.energy) {
-        writeln!(out, "emissions  {carbon} {expanded} (k=2, of the energy alone)")?;
+        writeln!(out, "emissions  {carbon}{expanded}")?;
     }
     if let Some(cost) = site.cost(total.energy) {
-        writeln!(out, "cost       {cost} {expanded}")?;
+        writeln!(out, "cost       {cost}{expanded}")?;
     }
     Ok(())
 }

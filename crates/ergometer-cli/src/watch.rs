@@ -14,12 +14,12 @@ use ergometer::{Energy, Kind, Power, Quality, Record, Timestamp};
 use ergometer_report::analysis::projection::{Projection, planned_epochs};
 use serde::Serialize;
 
-use crate::follow::{Follower, Patience, newest};
+use crate::follow::{Follower, Patience, is_worth, newest};
 
 /// Shows a run's energy while it trains, and ends when it does.
 ///
 /// A line for each epoch and phase whose energy is settled, with the run's energy until then, and what it will come to if
-/// the number of epochs is known. Epochs that are already done are shown first. The run need not have begun. Of a directory
+/// the number of epochs is known. Epochs that are already done are shown first, projected up to the thousandth. The run need not have begun. Of a directory
 /// of several runs, the newest is watched. The exit status is 1 if the run was killed.
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
@@ -39,20 +39,24 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
         let mut screen = Screen { epochs: Vec::new(), is_begun: false, progress: None };
-        Follower::new(newest(&self.run, err)).follow(&self.patience, err, |manifest, line| {
-            let Some(row) = screen.row(manifest, line, self.epochs) else {
-                return Ok(ControlFlow::Continue(()));
-            };
-            if self.json {
-                serde_json::to_writer(&mut *out, &row)?;
-                writeln!(out)?;
-            } else {
-                screen.begin(manifest, out)?;
-                writeln!(out, "{}", row.text())?;
-            }
-            // Whoever reads wants it now.
-            out.flush().map(ControlFlow::Continue)
-        })
+        Follower::new(newest(&self.run, err)).follow(
+            &self.patience,
+            err,
+            |manifest, line, is_last| {
+                let Some(row) = screen.row(manifest, line, is_last, self.epochs) else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                if self.json {
+                    serde_json::to_writer(&mut *out, &row)?;
+                    writeln!(out)?;
+                } else {
+                    screen.begin(manifest, out)?;
+                    writeln!(out, "{}", row.text())?;
+                }
+                // Whoever reads wants it now.
+                out.flush().map(ControlFlow::Continue)
+            },
+        )
     }
 }
 
@@ -108,7 +112,13 @@ impl Screen {
         )
     }
 
-    fn row(&mut self, manifest: &Manifest, line: &Line, planned: Option<u64>) -> Option<Row> {
+    fn row(
+        &mut self,
+        manifest: &Manifest,
+        line: &Line,
+        is_last: bool,
+        planned: Option<u64>,
+    ) -> Option<Row> {
         match line {
             Line::Window(window) if window.kind == Kind::Step => None,
             Line::Window(window) => {
@@ -116,7 +126,9 @@ impl Screen {
                 if is_epoch {
                     self.epochs.push((**window).clone());
                 }
-                let planned = planned.or_else(|| planned_epochs(manifest)).filter(|_| is_epoch);
+                let planned = planned
+                    .or_else(|| planned_epochs(manifest))
+                    .filter(|_| is_epoch && is_worth(self.epochs.len(), is_last));
                 let projection =
                     planned.and_then(|planned| Projection::of_epochs(&self.epochs, planned).ok());
                 Some(Row::of(window, projection))
@@ -216,7 +228,10 @@ impl Row {
         let time = self.time.map_or(String::new(), |time| {
             let digits = usize::from(time < Duration::from_secs(1_000))
                 * (1 + usize::from(time < Duration::from_secs(10)));
-            format!("{:.digits$} s", time.as_secs_f64())
+            match time.as_secs_f64() {
+                short if short < 0.1 => format!("{:.2} ms", 1e3 * short),
+                long => format!("{long:.digits$} s"),
+            }
         });
         let total = self.total.to_string();
         let mut line = format!("{:<10} {energy:>20} {power:>9} {time:>8} {total:>10}", self.name);

@@ -162,7 +162,8 @@ impl Device {
         DEVICES.iter()
     }
 
-    /// A known device, by its name or by that which a driver gives it: `NVIDIA A100-SXM4-80GB`.
+    /// A known device, by its name or by that which a driver gives it: `NVIDIA A100-SXM4-80GB`. A whole machine has no other
+    /// word in its name: a card's may say which machines it is for.
     ///
     /// # Errors
     /// A device of which nothing is known, with the names of those that are.
@@ -171,7 +172,11 @@ impl Device {
         // A part of a card is no card.
         let part = words.iter().any(|word| word == "MIG");
         Device::known()
-            .find(|device| !part && words_of(&device.name).all(|word| words.contains(&word)))
+            .find(|device| {
+                let is_machine = device.name.chars().all(|letter| letter.is_ascii_lowercase());
+                let is_named = words_of(&device.name).all(|word| words.contains(&word));
+                !part && is_named && !(is_machine && words.len() > 1)
+            })
             .cloned()
             .ok_or_else(|| {
                 let names: Vec<&str> = Device::known().map(|device| &*device.name).collect();

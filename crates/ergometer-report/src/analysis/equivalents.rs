@@ -111,10 +111,10 @@ const EMITS: &[Thing<Co2e>] = &[
         source: "2.9 g: ADEME Impact CO2, 2026",
     },
     Thing {
-        what: "passengers flown from New York to San Francisco",
+        what: "passengers flown between New York and San Francisco",
         subject: "flight",
         one: Co2e::from_pounds(1984.0),
-        source: "900 kg one way: Strubell et al. 2019; Patterson et al. 2021 have 1.2 t for a return",
+        source: "900 kg: Strubell et al. 2019, table 1, “NY↔SF”; Patterson et al. 2021 have 1.2 t for a return",
     },
     Thing {
         what: "passengers flown from Paris to New York and back",

@@ -3,6 +3,8 @@
 mod curve;
 mod watch;
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ergometer::{Energy, Result};
@@ -11,6 +13,7 @@ use serde::Serialize;
 use self::curve::Curve;
 pub use self::watch::Watch;
 use crate::History;
+use crate::conditions::{SEED, named_like};
 use crate::metric::{Direction, is_proportion};
 use crate::statistics::{isotonic, percentile};
 
@@ -83,12 +86,13 @@ pub struct Noise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum NoiseSource {
-    /// The scatter of seeds over the second half of the epochs, over √n for their mean.
+    /// The scatter of seeds over the second half of the epochs, over √n for their mean. Runs that note the same seed, or
+    /// do not differ at all, tell none.
     Seeds {
         /// How many.
         runs: usize,
     },
-    /// Samples that are right or wrong each: √(p(1 − p)/n).
+    /// Samples that are right or wrong each: √(p(1 − p)/n), p the best value, one sample off 0 and 1 at least.
     Binomial {
         /// How many.
         samples: u64,
@@ -160,18 +164,30 @@ impl Returns {
         let is_fraction = is_proportion(metric) && curve.values.iter().all(|value| *value <= 1.0);
         let noted = || runs.first()?.summary.manifest.notes.get("n_val")?.trim().parse().ok();
         let validation = question.validation.or_else(noted);
-        let noise = Noise::of(&curves, &curve, is_proportion(metric), validation);
+        let is_seeds = curves.len() > 1 && are_seeds(runs);
+        let noise =
+            Noise::of(&curves, &curve, is_seeds, validation.filter(|_| is_proportion(metric)));
         let point = if is_fraction { 0.01 } else { 1.0 };
         let gain = curve.gain(*direction);
         let is_told = gain > noise.map_or(0.0, |noise| noise.floor);
-        let bought = |part: f64| {
-            let again = |drawn: &[&Curve]| Curve::mean(drawn).bought(part, *direction);
-            let interval = percentile(
-                &all,
-                |drawn: &[&&Curve]| again(&drawn.iter().map(|curve| **curve).collect::<Vec<_>>()),
-                0.95,
-            );
-            Bought { gain: part, energy: curve.bought(part, *direction), interval: interval.ok() }
+        // Few seeds are drawn in few ways, and each is looked at once.
+        let drawn_before = RefCell::new(BTreeMap::<Vec<usize>, [f64; PARTS.len()]>::new());
+        let again = |drawn: &[&usize]| {
+            let mut drawn: Vec<usize> = drawn.iter().map(|place| **place).collect();
+            drawn.sort_unstable();
+            *drawn_before.borrow_mut().entry(drawn).or_insert_with_key(|drawn| {
+                let drawn: Vec<&Curve> = drawn.iter().map(|place| all[*place]).collect();
+                Curve::mean(&drawn).bought_each(PARTS, *direction)
+            })
+        };
+        let places: Vec<usize> = (0..all.len()).collect();
+        let bought = |part: usize| {
+            let interval = || percentile(&places, |drawn: &[&usize]| again(drawn)[part], 0.95).ok();
+            Bought {
+                gain: PARTS[part],
+                energy: curve.bought(PARTS[part], *direction),
+                interval: if is_seeds { interval() } else { None },
+            }
         };
         let stop = match question.worth {
             Some((value, patience)) => {
@@ -188,31 +204,44 @@ impl Returns {
             point,
             noise,
             epochs: rows(&curve, *direction, point, noise),
-            bought: if is_told { PARTS.map(bought).to_vec() } else { Vec::new() },
+            bought: if is_told { (0..PARTS.len()).map(bought).collect() } else { Vec::new() },
             stop,
         })
     }
+}
+
+/// False if two runs note the same seed, so that their scatter is not that of seeds.
+fn are_seeds(runs: &[History]) -> bool {
+    let seeds = runs.iter().map(|run| {
+        let notes = run.summary.manifest.notes.iter();
+        notes.filter(|(name, _)| named_like(name, &SEED)).collect::<Vec<_>>()
+    });
+    let noted: Vec<_> = seeds.filter(|seed| !seed.is_empty()).collect();
+    noted.iter().collect::<BTreeSet<_>>().len() == noted.len()
 }
 
 impl Noise {
     fn of(
         curves: &[Curve],
         mean: &Curve,
-        is_proportion: bool,
+        is_seeds: bool,
         validation: Option<u64>,
     ) -> Option<Noise> {
         let noise =
             |sigma: f64, source| Noise { sigma, floor: 2.0 * sigma * 2.0_f64.sqrt(), source };
-        if curves.len() > 1 {
+        if is_seeds && curves.iter().any(|curve| curve.values != curves[0].values) {
             return Some(noise(
                 curve::scatter(curves) / count(curves.len()).sqrt(),
                 NoiseSource::Seeds { runs: curves.len() },
             ));
         }
-        let samples = validation.filter(|samples| is_proportion && *samples > 0)?;
+        let samples = validation.filter(|samples| *samples > 0)?;
         let within = |most: f64| mean.values.iter().all(|value| (0.0..=most).contains(value));
         let whole = [1.0, 100.0].into_iter().find(|whole| within(*whole))?;
         let best = mean.values.iter().copied().fold(f64::MIN, f64::max) / whole;
+        // All right or all wrong is not without noise.
+        let edge = 1.0 / exact(samples.max(2));
+        let best = best.clamp(edge, 1.0 - edge);
         let sigma = whole * (best * (1.0 - best) / exact(samples)).sqrt();
         Some(noise(sigma, NoiseSource::Binomial { samples }))
     }
@@ -354,7 +383,7 @@ impl Returns {
         if let Some(stop) = &self.stop {
             writeln!(
                 f,
-                "at your price it would stop after epoch {}, {} less for {} less of {}: {}",
+                "at your price it would stop after epoch {}, {} less for {} less of {}:\n  {}",
                 stop.epoch,
                 stop.saved,
                 Digits(stop.missed),

@@ -28,9 +28,9 @@ pub struct Total {
     /// Their energy.
     #[serde(rename = "energy_j")]
     pub energy: Energy,
-    /// Its standard uncertainty (k = 1), as if all sensors erred alike.
+    /// Its standard uncertainty (k = 1), as if all sensors erred alike; missing where one's is.
     #[serde(rename = "u_j")]
-    pub uncertainty: Energy,
+    pub uncertainty: Option<Energy>,
     /// Their time.
     #[serde(rename = "duration_s", serialize_with = "seconds")]
     pub time: Duration,
@@ -106,7 +106,9 @@ pub struct FinalRuns {
     pub names: BTreeSet<String>,
     /// How many there are.
     pub runs: usize,
-    /// Their energy.
+    /// How many of them do not say what they used.
+    pub unknown: usize,
+    /// The energy of the others.
     #[serde(rename = "energy_j")]
     pub energy: Energy,
     /// The energy of all runs over theirs.
@@ -132,13 +134,14 @@ pub struct Declared {
 }
 
 impl Total {
-    /// Adds up the runs in a directory and in all directories below it; links are not followed.
+    /// Adds up the runs in a directory and in all directories below it; links are not followed, and a directory below it that
+    /// cannot be read is left out.
     ///
     /// # Errors
-    /// A directory that cannot be read or holds no run, and a final run that is not there or of which nothing is known.
+    /// A directory that cannot be read itself or holds no run, and a final run that is not there or of which nothing is known.
     pub fn of(directory: impl AsRef<Path>, declared: &Declared) -> Result<Total> {
         let directory = directory.as_ref();
-        let found = tree::runs_below(directory)?;
+        let (found, mut left_out) = tree::runs_below(directory)?;
         if found.is_empty() {
             return Err(Error::absent(format!(
                 "there is no run in or below `{}`",
@@ -146,7 +149,7 @@ impl Total {
             ))
             .cure("give the directory that a project's runs are logged in"));
         }
-        let (mut runs, mut left_out) = (Vec::new(), Vec::new());
+        let mut runs = Vec::new();
         let mut known = BTreeSet::new();
         for directory in found {
             let reasons = match tree::count(&directory) {
@@ -171,7 +174,11 @@ impl Total {
         Ok(Total {
             directory: directory.to_owned(),
             energy,
-            uncertainty: runs.iter().filter_map(|run| run.uncertainty).sum(),
+            uncertainty: runs
+                .iter()
+                .filter(|run| run.energy.is_some())
+                .map(|run| run.uncertainty)
+                .sum(),
             time: runs.iter().map(|run| run.time).sum(),
             measured: energy - estimated,
             estimated,
@@ -183,6 +190,11 @@ impl Total {
             left_out,
             runs,
         })
+    }
+
+    /// False if no run says what it used, so that the sums are of nothing.
+    pub fn is_known(&self) -> bool {
+        self.runs.iter().any(|run| run.energy.is_some())
     }
 
     /// Runs whose energy is not known.
@@ -224,6 +236,7 @@ fn final_runs(runs: &[Counted], all: Energy, name: Option<&str>) -> Result<Optio
     Ok(Some(FinalRuns {
         names: found.iter().map(|run| run.name.clone()).collect(),
         runs: found.len(),
+        unknown: found.iter().filter(|run| run.energy.is_none()).count(),
         energy,
         factor: development_multiplier(all, energy).map_err(|_| {
             Error::unsupported("the final run does not say what it used").cure("name another")

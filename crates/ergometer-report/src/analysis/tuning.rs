@@ -13,12 +13,13 @@ use crate::statistics::{Sample, Welch, welch};
 
 /// What a search for better settings cost, trial by trial, and whether what it found is better than what there was.
 ///
-/// A trial's settings are its notes and its number of parameters; the note `trial = default` marks the settings that the
+/// A trial's settings are its notes, its number of parameters, its framework and device; the note `trial = default` marks the settings that the
 /// search set out from, or else the first trial has them. Trials that failed have no metric, and their energy counts. Runs
 /// with the note `purpose = final` are no trials.
 ///
 /// A search picks the best of noisy values, which is too good to be true. So the winner is judged by runs made after the
-/// last new settings were tried, three or more with new seeds, against three or more with the default: Welch's t.
+/// last new settings were tried, three or more with new seeds, against three or more with the default: Welch's t. Of runs
+/// that note the same seed, the first counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tuning {
     /// The metric.
@@ -27,9 +28,11 @@ pub struct Tuning {
     pub direction: Direction,
     /// The runs of the search, in the order of their starts.
     pub trials: Vec<Trial>,
-    /// Energy of the search.
+    /// Energy of the search, without that of trials that do not say what they used.
     #[serde(rename = "search_j")]
     pub search: Energy,
+    /// How many these are.
+    pub unknown: usize,
     /// Energy of the final runs; missing where there is none.
     #[serde(rename = "final_j")]
     pub final_runs: Option<Energy>,
@@ -62,7 +65,7 @@ pub struct Trial {
     /// What one unit of this gain cost; missing where there is none.
     #[serde(rename = "per_unit_j")]
     pub cost: Option<Energy>,
-    /// True if the gain is below 2σ√2 of the trials' noise.
+    /// True if the gain is below 2σ√2 of the trials' noise, so that the cost is a lower bound.
     pub is_noise: bool,
 }
 
@@ -127,6 +130,7 @@ impl Tuning {
             metric: metric.to_owned(),
             direction,
             search: all(&trials),
+            unknown: trials.iter().filter(|run| run.energy().energy.is_none()).count(),
             final_runs: (!final_runs.is_empty()).then(|| all(&final_runs)),
             noise,
             default: settings.name(default),
@@ -149,9 +153,15 @@ impl Settings {
                 .notes
                 .iter()
                 .filter(|(name, _)| !named_like(name, &SEED) && *name != PURPOSE && *name != TRIAL);
-            let parameters =
-                manifest.parameters.map(|count| ("parameters".to_owned(), count.to_string()));
-            notes.map(|(name, value)| (name.clone(), value.clone())).chain(parameters).collect()
+            let framework = manifest.framework.as_ref();
+            let beside = [
+                ("parameters", manifest.parameters.map(|count| count.to_string())),
+                ("framework", framework.map(|framework| framework.name.clone())),
+                ("device", framework.and_then(|framework| framework.device.clone())),
+            ];
+            let beside =
+                beside.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            notes.map(|(name, value)| (name.clone(), value.clone())).chain(beside).collect()
         };
         Settings(trials.iter().map(of).collect())
     }
@@ -232,14 +242,16 @@ fn rows(
                 best = Some((value, total));
             }
             let gain = gain.filter(|gain| gain.is_finite());
+            let is_noise = gain.zip(floor).is_some_and(|(gain, floor)| gain < floor);
+            let divisor = if is_noise { floor } else { gain };
             Trial {
                 run_id: run.summary.manifest.run_id.clone(),
                 settings: settings.name(place),
                 value: value(run),
                 total,
                 best: best.map(|(best, _)| best),
-                cost: gain.map(|gain| since.scaled(1.0 / gain)),
-                is_noise: gain.zip(floor).is_some_and(|(gain, floor)| gain < floor),
+                cost: gain.and(divisor).map(|gain| since.scaled(1.0 / gain)),
+                is_noise,
             }
         })
         .collect()
@@ -258,9 +270,17 @@ fn verdict(
     }
     let upward = |place: usize| value(trials[place]).map(|value| direction.upward(value));
     let tried = settings.tried();
-    let fresh: Vec<f64> =
-        settings.like(winner).filter(|place| *place > tried).filter_map(upward).collect();
-    let standing: Vec<f64> = settings.like(default).filter_map(upward).collect();
+    // A seed that was seen tells nothing new; and that of the search is the one that was picked for its luck.
+    let new_seeds = |places: &mut dyn Iterator<Item = usize>, after: Option<usize>| -> Vec<f64> {
+        let mut seen = BTreeSet::new();
+        let new = places.filter(|place| {
+            let seed = seed(trials[*place]);
+            seen.insert(seed.clone()) || seed.is_empty()
+        });
+        new.filter(|place| Some(*place) > after).filter_map(upward).collect()
+    };
+    let fresh = new_seeds(&mut settings.like(winner), Some(tried));
+    let standing = new_seeds(&mut settings.like(default), None);
     match (Sample::of(&fresh), Sample::of(&standing)) {
         (Some(best), Some(first)) if best.n >= REPEATS && first.n >= REPEATS => {
             let difference = welch(best, first, 0.95)?;
@@ -269,6 +289,11 @@ fn verdict(
         }
         _ => Ok(Verdict::NotRepeated { winner: fresh.len(), default: standing.len() }),
     }
+}
+
+/// What a run notes of its seed; nothing where it does not.
+fn seed(run: &History) -> Vec<(&String, &String)> {
+    run.summary.manifest.notes.iter().filter(|(name, _)| named_like(name, &SEED)).collect()
 }
 
 fn note<'a>(run: &'a History, name: &str) -> Option<&'a str> {
@@ -303,16 +328,19 @@ impl fmt::Display for Tuning {
             };
             let total = trial.total.to_string();
             let cost = match trial.cost {
-                Some(cost) => format!("{cost}{}", if trial.is_noise { "?" } else { "" }),
+                Some(cost) => format!("{}{cost}", if trial.is_noise { "> " } else { "" }),
                 None => "—".to_owned(),
             };
             writeln!(f, "{place:>6} {value:>12.4} {total:>12} {cost:>14}  {}", trial.settings)?;
+        }
+        if self.unknown > 0 {
+            writeln!(f, "not in it: {} trials that do not say what they used", self.unknown)?;
         }
         match self.noise {
             Some(noise) => {
                 writeln!(
                     f,
-                    "noise between equal trials σ = {noise:.2e}; ? marks gains below 2σ√2"
+                    "noise between equal trials σ = {noise:.2e}; > marks gains below 2σ√2, by their least cost"
                 )?;
             }
             None => writeln!(f, "no settings were tried twice, so the noise is not known")?,

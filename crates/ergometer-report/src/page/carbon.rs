@@ -37,7 +37,7 @@ fn section(f: &mut String, digest: &Digest) -> fmt::Result {
         let none = if pue > 1.0 { "" } else { ": no cooling or other overhead counted" };
         write!(f, " Power usage effectiveness {number}{none}.")?;
     }
-    f.write_str("</p>\n<div class=\"scroll\"><table class=\"places\"><caption class=\"away\">Emissions by place</caption><thead><tr><th scope=\"col\">place</th><th scope=\"col\">g CO<sub>2</sub>e/kWh</th><th scope=\"col\">emissions</th><th scope=\"col\" class=\"room\"><span class=\"away\">as a bar</span></th></tr></thead><tbody>")?;
+    f.write_str("</p>\n<div class=\"scroll\" tabindex=\"0\"><table class=\"places\"><caption class=\"away\">Emissions by place</caption><thead><tr><th scope=\"col\">place</th><th scope=\"col\">g CO<sub>2</sub>e/kWh</th><th scope=\"col\">emissions</th><th scope=\"col\" class=\"room\"><span class=\"away\">as a bar</span></th></tr></thead><tbody>")?;
     for (place, row) in digest.places.iter().enumerate() {
         let intensity = row.intensity.as_grams_per_kilowatt_hour();
         let path = |name: &str| format!("/places/{place}/{name}");

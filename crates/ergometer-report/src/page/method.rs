@@ -108,7 +108,7 @@ fn runs(f: &mut String, digest: &Digest) -> fmt::Result {
     if digest.runs.len() < 2 {
         return Ok(());
     }
-    f.write_str("<details><summary>Every run</summary><div class=\"scroll\"><table><caption>Every run</caption><thead><tr><th scope=\"col\">run</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">time</th><th scope=\"col\" class=\"word\">quality</th></tr></thead><tbody>")?;
+    f.write_str("<details><summary>Every run</summary><div class=\"scroll\" tabindex=\"0\"><table><caption>Every run</caption><thead><tr><th scope=\"col\">run</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">time</th><th scope=\"col\" class=\"word\">quality</th></tr></thead><tbody>")?;
     for (place, run) in digest.runs.iter().enumerate() {
         write!(
             f,

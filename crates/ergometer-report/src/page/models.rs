@@ -19,7 +19,7 @@ pub(super) fn write(f: &mut String, digest: &Digest) -> fmt::Result {
 
 /// Where the energy of a single run went.
 fn parts(f: &mut String, digest: &Digest, run: &Run) -> fmt::Result {
-    f.write_str("<section id=\"models\"><h2>Where the energy went</h2>\n<div class=\"scroll\"><table><caption class=\"away\">Energy by part of the machine</caption><thead><tr><th scope=\"col\">part</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">share</th><th scope=\"col\" class=\"room\"><span class=\"away\">as a bar</span></th><th scope=\"col\" class=\"word\">how</th></tr></thead><tbody>")?;
+    f.write_str("<section id=\"models\"><h2>Where the energy went</h2>\n<div class=\"scroll\" tabindex=\"0\"><table><caption class=\"away\">Energy by part of the machine</caption><thead><tr><th scope=\"col\">part</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">share</th><th scope=\"col\" class=\"room\"><span class=\"away\">as a bar</span></th><th scope=\"col\" class=\"word\">how</th></tr></thead><tbody>")?;
     let whole = run.estimate.energy.map_or(0.0, |energy| energy.as_joules());
     for (id, share) in &run.domains {
         let sensor = digest.setups[run.setup].sensors.iter().find(|sensor| sensor.domain.id == *id);
@@ -72,7 +72,7 @@ fn models(f: &mut String, digest: &Digest) -> fmt::Result {
             Text(&short(baseline, 60))
         )?;
     }
-    f.write_str(".</p>\n<div class=\"scroll\"><table><caption class=\"away\">Models</caption><thead><tr><th scope=\"col\">model</th><th scope=\"col\">runs</th><th scope=\"col\">energy of a run</th>")?;
+    f.write_str(".</p>\n<div class=\"scroll\" tabindex=\"0\"><table><caption class=\"away\">Models</caption><thead><tr><th scope=\"col\">model</th><th scope=\"col\">runs</th><th scope=\"col\">energy of a run</th>")?;
     let samples = groups.iter().any(|group| group.sample.energy.is_some());
     let metric = digest.metric.as_ref().map(|metric| metric.name.as_str());
     if ratios {

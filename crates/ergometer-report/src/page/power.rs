@@ -157,7 +157,7 @@ fn phases(f: &mut String, digest: &Digest) -> fmt::Result {
     if drawn.is_empty() {
         return Ok(());
     }
-    f.write_str("<div class=\"scroll\"><table><caption>Phases of the runs that are drawn. Their energy is part of the run's.</caption><thead><tr><th scope=\"col\">run</th><th scope=\"col\" class=\"word\">phase</th><th scope=\"col\">times</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">time</th><th scope=\"col\" class=\"word\">quality</th></tr></thead><tbody>")?;
+    f.write_str("<div class=\"scroll\" tabindex=\"0\"><table><caption>Phases of the runs that are drawn. Their energy is part of the run's.</caption><thead><tr><th scope=\"col\">run</th><th scope=\"col\" class=\"word\">phase</th><th scope=\"col\">times</th><th scope=\"col\">energy ± U (k = 2)</th><th scope=\"col\">time</th><th scope=\"col\" class=\"word\">quality</th></tr></thead><tbody>")?;
     for (place, run) in drawn {
         for (name, phase) in &run.phases {
             let path = format!("/runs/{place}/phases/{}", super::markup::step(name));

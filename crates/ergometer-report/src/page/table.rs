@@ -60,7 +60,7 @@ impl Table {
         let caption = Text(&self.caption);
         write!(
             f,
-            "<details><summary>Numbers</summary><div class=\"scroll\"><table data-path=\"{}\"><caption>{caption}</caption><thead><tr><th>{}",
+            "<details><summary>Numbers</summary><div class=\"scroll\" tabindex=\"0\"><table data-path=\"{}\"><caption>{caption}</caption><thead><tr><th>{}",
             Path(&self.path),
             Text(&self.head)
         )?;

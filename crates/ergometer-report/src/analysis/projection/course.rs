@@ -71,6 +71,11 @@ impl Course {
             return Err(Error::unsupported("several threads count epochs at once")
                 .cure("project each run of one thread by itself"));
         }
+        let spent = records.iter().map(|record| record.total).max().unwrap_or_default();
+        if spent <= Energy::ZERO {
+            return Err(Error::unsupported("what the epochs used is not known")
+                .cure("project a run that a sensor or a model measures"));
+        }
         let epochs = epochs(records);
         let (recurrence, is_again) = recurrence(&epochs);
         let goes_on = |place: usize| !epochs[place].is_warm_up && !is_again[place];
@@ -86,7 +91,7 @@ impl Course {
             again().filter_map(|epoch| Some(epoch.energy? - energy)).collect();
         Ok(Course {
             done: distinct(&done),
-            spent: records.iter().map(|record| record.total).max().unwrap_or_default(),
+            spent,
             time: elapsed(records),
             energies,
             times,
@@ -115,8 +120,7 @@ pub(super) fn completed(records: &[Record]) -> Vec<&Record> {
 
 /// An epoch that was done again after a resume counts once.
 pub(super) fn distinct(done: &[&Record]) -> u64 {
-    let numbers: Option<BTreeSet<u64>> =
-        done.iter().map(|record| record.epoch).collect();
+    let numbers: Option<BTreeSet<u64>> = done.iter().map(|record| record.epoch).collect();
     numbers.map_or(done.len(), |numbers| numbers.len()) as u64
 }
 

@@ -59,14 +59,20 @@ impl Curve {
                 if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             )));
         }
-        Ok(known
+        let curves: Vec<Curve> = known
             .into_iter()
             .map(|values| Curve {
                 epochs: common.iter().copied().collect(),
                 values: common.iter().map(|epoch| values[epoch].0).collect(),
                 totals: common.iter().map(|epoch| values[epoch].1).collect(),
             })
-            .collect())
+            .collect();
+        let is_known = |curve: &Curve| curve.totals.last().is_some_and(|it| *it > Energy::ZERO);
+        if !curves.iter().all(is_known) {
+            return Err(Error::unsupported("what the epochs used is not known")
+                .cure("give runs that a sensor or a model measured"));
+        }
+        Ok(curves)
     }
 
     /// The mean of curves over the same epochs.

@@ -12,21 +12,27 @@ const NAMED: usize = 10;
 /// Tables by purpose, end and month, and what is not in them.
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let energy = self.energy.plus_minus(self.uncertainty + self.uncertainty);
+        let energy = match self.uncertainty {
+            _ if !self.is_known() => "energy not known".to_owned(),
+            Some(u) => format!("{} (k=2)", self.energy.plus_minus(u + u)),
+            None => self.energy.to_string(),
+        };
         writeln!(
             f,
-            "{} · {} runs · {energy} (k=2) · {}",
+            "{} · {} runs · {energy} · {}",
             self.directory.display(),
             self.runs.len(),
             Hours(self.time)
         )?;
-        writeln!(
-            f,
-            "{} measured, {} estimated by models ({:.0} %)",
-            self.measured,
-            self.estimated,
-            self.share(self.estimated)
-        )?;
+        if self.is_known() {
+            writeln!(
+                f,
+                "{} measured, {} estimated by models ({:.0} %)",
+                self.measured,
+                self.estimated,
+                self.share(self.estimated)
+            )?;
+        }
         self.table(f, "purpose", &self.purposes)?;
         self.table(f, "ended", &self.states)?;
         self.table(f, "month", &self.months)?;
@@ -41,6 +47,9 @@ impl fmt::Display for Total {
                     last.energy,
                     names.join(", ")
                 )?;
+                if last.unknown > 0 {
+                    writeln!(f, "  but {} of these do not say what they used", last.unknown)?;
+                }
             }
             None => writeln!(
                 f,

@@ -9,17 +9,27 @@ use ergometer::record::Manifest;
 use ergometer::sensor::Provenance;
 use ergometer::{Energy, Error, Result, RunLog, Summary, Timestamp};
 
-use super::Counted;
+use super::{Counted, LeftOut};
 
-/// The directories in and below `directory` that hold a manifest, in order of their paths.
-pub(super) fn runs_below(directory: &Path) -> Result<Vec<PathBuf>> {
+/// The directories in and below `directory` that hold a manifest, in order of their paths; and those below it that cannot be
+/// read.
+pub(super) fn runs_below(directory: &Path) -> Result<(Vec<PathBuf>, Vec<LeftOut>)> {
     let (mut open, mut found) = (vec![directory.to_owned()], Vec::new());
+    let mut left_out = Vec::new();
     while let Some(place) = open.pop() {
         if place.join("run.json").exists() {
             found.push(place);
             continue;
         }
-        let entries = fs::read_dir(&place).map_err(|error| Error::file("read", &place, error))?;
+        let entries = match fs::read_dir(&place) {
+            Ok(entries) => entries,
+            Err(error) if place == directory => return Err(Error::file("read", &place, error)),
+            Err(error) => {
+                let reason = Error::file("read", &place, error).to_string();
+                left_out.push(LeftOut { directory: place, reason });
+                continue;
+            }
+        };
         // A link may lead back to where it is.
         let below = entries
             .filter_map(|entry| entry.ok())
@@ -27,7 +37,7 @@ pub(super) fn runs_below(directory: &Path) -> Result<Vec<PathBuf>> {
         open.extend(below.map(|entry| entry.path()));
     }
     found.sort();
-    Ok(found)
+    Ok((found, left_out))
 }
 
 /// What a run used, by its windows or else by its lines of progress; and the lines that could not be understood.
@@ -69,8 +79,9 @@ pub(super) fn count(directory: &Path) -> Result<(Counted, Vec<Error>)> {
     match read {
         Ok((summary, bad)) => {
             let domains = summary.end.domains.iter().map(|(id, share)| (id, share.energy));
-            let estimated = of_models(manifest, domains);
             let end = &summary.end;
+            // What is not known is not estimated either.
+            let estimated = end.energy.map_or(Energy::ZERO, |_| of_models(manifest, domains));
             Ok((run(end.energy, end.uncertainty, estimated, end.duration), bad))
         }
         // Other than that, the log has been read, and holds no window.
