@@ -12,7 +12,11 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use ergometer::sensor::fake::{Fake, Load};
 use ergometer::sensor::{Domain, Hardware, Sensor, model, nvml, rapl};
-use ergometer::{Clock, Lane, Meter, Power, Run};
+use ergometer::{Clock, Lane, Meter, Power, Run, RunBuilder};
+use ergometer_sinks::TensorBoard;
+use ergometer_sinks::mlflow::Mlflow;
+use ergometer_sinks::otlp::Otlp;
+use ergometer_sinks::prometheus::{Pushgateway, Scrape, Textfile};
 
 fn main() {
     divan::main();
@@ -22,6 +26,10 @@ fn main() {
 
 /// A run over one fake sensor, with its log in memory's file system if there is one.
 fn run() -> Run {
+    builder().start().expect("threads can be started")
+}
+
+fn builder() -> RunBuilder {
     let cpu = Fake::counter(
         Domain::new(Hardware::Cpu, "fake", "fake"),
         Load::Constant(Power::from_watts(50.0)),
@@ -31,7 +39,24 @@ fn run() -> Run {
         .log_directory(scratch())
         .build()
         .expect("a fake sensor is a sensor");
-    meter.run("bench").start().expect("threads can be started")
+    meter.run("bench")
+}
+
+/// The same run with all sinks on. What is sent goes to an address that takes everything and answers nothing.
+fn run_with_sinks() -> ergometer::Result<Run> {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let url = format!("http://{}", silent.local_addr().expect("it has an address"));
+    // Connections wait in its queue for as long as the program lives.
+    std::mem::forget(silent);
+    let every = Duration::from_millis(100);
+    builder()
+        .observe(TensorBoard::new(scratch().join("tensorboard")))
+        .observe(Mlflow::new(&url)?)
+        .observe(Scrape::bind("127.0.0.1:0")?)
+        .observe(Textfile::new(scratch().join("bench.prom"))?.every(every))
+        .observe(Pushgateway::new(&url)?.every(every))
+        .observe(Otlp::new(&url)?.every(every))
+        .start()
 }
 
 fn scratch() -> std::path::PathBuf {
@@ -43,7 +68,10 @@ fn scratch() -> std::path::PathBuf {
 /// Calls `boundary` in rows, and rests between them as a training with real steps does: the recorder empties the ring.
 /// Each thread has a lane of its own.
 fn rows(bencher: Bencher<'_, '_>, boundary: impl Fn(&Lane) + Sync) {
-    let run = run();
+    rows_of(&run(), bencher, boundary);
+}
+
+fn rows_of(run: &Run, bencher: Bencher<'_, '_>, boundary: impl Fn(&Lane) + Sync) {
     let lanes = Mutex::new(HashMap::new());
     bencher
         .with_inputs(|| {
@@ -63,7 +91,9 @@ fn rows(bencher: Bencher<'_, '_>, boundary: impl Fn(&Lane) + Sync) {
 const ROW: usize = 1_000;
 
 mod step {
-    use super::{Bencher, Duration, Instant, ItemsCount, ROW, black_box, rows};
+    use super::{
+        Bencher, Duration, Instant, ItemsCount, ROW, black_box, rows, rows_of, run_with_sinks,
+    };
 
     #[divan::bench(threads = [1, 4])]
     fn instant_now(bencher: Bencher<'_, '_>) {
@@ -80,6 +110,13 @@ mod step {
     #[divan::bench(threads = [1, 4])]
     fn tick(bencher: Bencher<'_, '_>) {
         rows(bencher, |lane| lane.tick());
+    }
+
+    /// As `tick`, and TensorBoard, MLflow, Prometheus in three ways and OpenTelemetry are told of each step.
+    #[divan::bench(threads = [1, 4])]
+    fn with_sinks(bencher: Bencher<'_, '_>) {
+        let run = run_with_sinks().expect("the sinks can be made");
+        rows_of(&run, bencher, |lane| lane.tick());
     }
 
     /// Two boundaries: it opens and it closes.

@@ -41,6 +41,14 @@ mod nvml;
 mod perf;
 mod rapl;
 
+// What others read.
+mod config;
+mod exports;
+mod late;
+mod mlflow;
+mod scrape;
+mod tensorboard;
+
 // The mathematics.
 mod conformance;
 mod sampling;

@@ -7,6 +7,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+const CRATES: [&str; 6] = [
+    "ergometer",
+    "ergometer-candle",
+    "ergometer-burn",
+    "ergometer-report",
+    "ergometer-sinks",
+    "ergometer-cli",
+];
+
 /// The Rust sources under a directory of the repository.
 fn sources(directory: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -79,9 +88,7 @@ fn only_units_rs_knows_prefixes_and_no_identifier_has_a_unit() {
     // The log's field names have their units; these two are spelled as they are logged.
     let logged = ["unix_ns", "duration_s"];
     let mut faults = Vec::new();
-    for crate_ in
-        ["ergometer", "ergometer-candle", "ergometer-burn", "ergometer-report", "ergometer-cli"]
-    {
+    for crate_ in CRATES {
         for (path, text) in sources(&format!("crates/{crate_}/src")) {
             if files.iter().any(|file| path.ends_with(file)) {
                 continue;
@@ -154,9 +161,7 @@ fn no_library_prints_or_panics_by_hand() {
 
 #[test]
 fn every_dependency_says_why_it_is_there() {
-    for crate_ in
-        ["ergometer", "ergometer-candle", "ergometer-burn", "ergometer-report", "ergometer-cli"]
-    {
+    for crate_ in CRATES {
         let manifest =
             fs::read_to_string(root().join(format!("crates/{crate_}/Cargo.toml"))).unwrap();
         let mut above = "";

@@ -50,6 +50,10 @@
 //! step, and a last one for the epoch that equals `energy_j` in the run's log. A step's line is provisional; a step of
 //! which some sensor has told nothing yet has none.
 //!
+//! # Burn's metrics in the run's log
+//! `.with_metric_logger(MetricLog::new(&run, "burn"))` tells the run what burn's metrics came to in each epoch (`valid/Accuracy`),
+//! so that they stand in its log, in comparisons of runs, and with TensorBoard, MLflow and Prometheus. See [`MetricLog`].
+//!
 //! # Budgets
 //! A run that was started with [`budget`](ergometer::RunBuilder::budget) hands out no more batches once the energy is used
 //! up, and ends burn's loop through its `Interrupter`, with the reason. A validation that has begun is finished. The model
@@ -98,11 +102,13 @@
 mod device;
 mod loader;
 mod metric;
+mod metric_log;
 mod pass;
 
 pub use device::{builder, builder_of, meter, meter_of};
 pub use loader::MeteredRun;
 pub use metric::{EnergyMetrics, WithEnergy};
+pub use metric_log::MetricLog;
 
 /// The traits that a measured burn program needs: `use ergometer_burn::prelude::*`.
 pub mod prelude {

@@ -124,9 +124,12 @@ impl Passes {
         }
         let lane = if split == Split::Train { &self.lane } else { &self.aside };
         let before = self.records.now();
-        let window = match split.phase() {
-            Some(phase) => lane.open_phase(phase),
-            None => lane.open_epoch(self.next_epoch()),
+        let (window, epoch) = match split.phase() {
+            Some(phase) => (lane.open_phase(phase), None),
+            None => {
+                let epoch = self.next_epoch();
+                (lane.open_epoch(epoch), Some(epoch))
+            }
         };
         let opened = before..=self.records.now();
         let mut state = self.state();
@@ -135,6 +138,7 @@ impl Passes {
         let pass = Arc::new(Pass {
             split,
             nth,
+            epoch,
             loader,
             lane: lane.clone(),
             records: self.records.clone(),
@@ -187,6 +191,8 @@ pub(crate) struct Pass {
     split: Split,
     /// How many passes of this split came before.
     nth: u64,
+    /// The number of the epoch that it is, in training.
+    epoch: Option<u64>,
     loader: u64,
     lane: Lane,
     records: Records,
@@ -368,6 +374,11 @@ impl Pass {
         self.lane.close(self.window, status);
         self.progress().ended = Some(self.records.now());
         true
+    }
+
+    /// The number of the epoch that it is, in training.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.epoch
     }
 
     /// The time within which the pass opened.

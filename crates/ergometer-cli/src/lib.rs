@@ -3,7 +3,10 @@
 //! The command is [`run`], so that it can be called without a process of its own.
 
 mod compare;
+mod config;
 mod doctor;
+mod export;
+mod file;
 mod follow;
 #[cfg(feature = "live")]
 mod live;
@@ -49,7 +52,9 @@ const EXAMPLES: &str = "Examples:
   ergometer watch runs                    the newest run, while it trains
   ergometer project runs --epochs 40      what it will come to
   ergometer total runs                    the whole project, with the runs that crashed
-  ergometer whatif runs --country FR      what they would emit and cost there";
+  ergometer whatif runs --country FR      what they would emit and cost there
+  ergometer export runs --format csv      for other people's tools: TensorBoard, model cards and more
+  ergometer config show                   which of them are on while programs train, and where that is set";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,6 +72,8 @@ enum Command {
     WhatIf(whatif::WhatIf),
     Schedule(schedule::Schedule),
     Sheet(sheet::ProjectSheet),
+    Export(export::Export),
+    Config(config::Configuration),
 }
 
 /// Where the machine's sensors are looked for.
@@ -135,6 +142,8 @@ pub fn run(
             Command::WhatIf(whatif) => whatif.run(out, err),
             Command::Schedule(schedule) => schedule.run(out, err),
             Command::Sheet(sheet) => sheet.run(out, err),
+            Command::Export(export) => export.run(out, err),
+            Command::Config(config) => config.run(out, err),
         },
         Err(refusal) => {
             let text = refusal.render();

@@ -21,6 +21,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Whether a service is named.
+    pub(crate) fn is_given(&self) -> bool {
+        self.service.is_some()
+    }
+
     /// What the service tells; nothing if none is named.
     ///
     /// # Errors

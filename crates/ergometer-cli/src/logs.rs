@@ -28,7 +28,7 @@ pub(crate) struct Read {
 }
 
 /// What a log holds, and its lines that could not be understood.
-type Reading<T> = Result<(T, Vec<Error>)>;
+pub(crate) type Reading<T> = Result<(T, Vec<Error>)>;
 
 /// What could be read of the runs, for analysis.
 pub(crate) struct Histories {
@@ -50,7 +50,12 @@ impl Runs {
         Histories { histories, whole }
     }
 
-    fn read_each<T>(&self, read: fn(&RunLog) -> Reading<T>, err: &mut dyn Write) -> (Vec<T>, bool) {
+    /// Reads each run by `read`, and complains about what is in the way; true if nothing was.
+    pub(crate) fn read_each<T>(
+        &self,
+        mut read: impl FnMut(&RunLog) -> Reading<T>,
+        err: &mut dyn Write,
+    ) -> (Vec<T>, bool) {
         let (mut runs, mut faults) = (Vec::new(), Vec::new());
         let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in &self.runs {

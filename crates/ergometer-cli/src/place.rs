@@ -2,8 +2,9 @@
 
 use clap::Args;
 use ergometer::{Error, Result};
-use ergometer_report::quantity::{CarbonIntensity, Currency, EnergyPrice, Money, Pue};
+use ergometer_report::quantity::{CarbonIntensity, EnergyPrice, Pue};
 use ergometer_report::site::{Site, Sourced};
+use ergometer_sinks::config::Config;
 
 /// Where runs trained or might train.
 #[derive(Args, Debug)]
@@ -18,7 +19,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "RATIO", allow_negative_numbers = true, help_heading = "Place")]
     pue: Vec<f64>,
     /// Price of a kilowatt hour, with the currency: `"0.25 EUR"`.
-    #[arg(long, value_name = "PRICE", value_parser = price, help_heading = "Place")]
+    #[arg(long, value_name = "PRICE", help_heading = "Place")]
     price: Vec<EnergyPrice>,
     #[cfg(feature = "live")]
     #[command(flatten)]
@@ -26,6 +27,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether an argument says anything.
+    pub(crate) fn is_given(&self) -> bool {
+        let known = self.intensity.is_some() || !self.country.is_empty();
+        #[cfg(feature = "live")]
+        let known = known || self.live.is_given();
+        known || !self.pue.is_empty() || !self.price.is_empty()
+    }
+
     /// The place that the arguments name.
     ///
     /// # Errors
@@ -41,7 +50,8 @@ impl Place {
         }
     }
 
-    /// The places that the arguments name, the own one first; a place of which nothing is known, if they name none.
+    /// The places that the arguments name, the own one first. If they name none, the one that the environment or
+    /// `ergometer.toml` says, or else one of which nothing is known.
     ///
     /// An intensity that is given, or live, is that of the first. One PUE or price holds at all places; several are those of
     /// the places in their order.
@@ -51,7 +61,14 @@ impl Place {
     pub(crate) fn sites(&self) -> Result<Vec<Site>> {
         let given = self.intensity.map(CarbonIntensity::from_grams_per_kilowatt_hour);
         let live = if given.is_some() { None } else { self.live()? };
-        let mut sites = vec![Site::choose(given, live, self.country.first().map(String::as_str))?];
+        let named = given.is_some() || live.is_some() || !self.country.is_empty();
+        // Another place's overhead and price would be wrong here, so the own one counts as a whole or not at all.
+        let own = if named {
+            Site::choose(given, live, self.country.first().map(String::as_str))?
+        } else {
+            Config::read()?.from_env().site()?
+        };
+        let mut sites = vec![own];
         for country in self.country.iter().skip(1) {
             sites.push(Site::default().country(country)?);
         }
@@ -97,19 +114,5 @@ fn for_each<T: Copy>(values: &[T], places: usize, option: &str) -> Result<Vec<T>
             values.len()
         ))
         .cure("give it once, or once for each place in their order")),
-    }
-}
-
-/// A price as people write it: `0.25 EUR`.
-fn price(text: &str) -> Result<EnergyPrice> {
-    let cure = "write money for a kilowatt hour, as in `0.25 EUR`";
-    let wrong = || Error::invalid(format!("`{text}` is not a price")).cure(cure);
-    let (amount, currency) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
-    let amount: f64 = amount.parse().map_err(|_| wrong())?;
-    let currency: Currency = currency.trim().parse()?;
-    if amount.is_finite() && amount > 0.0 {
-        Ok(EnergyPrice::per_kilowatt_hour(Money::new(amount, currency)))
-    } else {
-        Err(wrong())
     }
 }

@@ -100,7 +100,7 @@ impl ProjectSheet {
 }
 
 /// A device and how many: `laptop`, `4 H100`.
-fn part(text: &str) -> Result<Part> {
+pub(crate) fn part(text: &str) -> Result<Part> {
     let (count, name) = match text.split_once(' ').map(|(count, name)| (count.parse(), name)) {
         Some((Ok(count), name)) => (count, name),
         _ => (1.0, text),

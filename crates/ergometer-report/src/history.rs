@@ -21,7 +21,7 @@ pub use trace::{Point, Trace};
 pub struct History {
     /// The manifest, the run's end, phases, events.
     pub summary: Summary,
-    /// Every epoch, in the log's order. What was measured in phases within an epoch stands in its `metrics` too.
+    /// Every epoch, in the log's order. What was measured in phases within an epoch, or told after it, stands in its `metrics` too.
     pub epochs: Vec<Record>,
     /// How energy and time of the steps are distributed.
     pub steps: Steps,
@@ -156,6 +156,10 @@ impl Reader {
             Entry::Line(Line::Event(event)) => {
                 if let Some(total) = event.total {
                     self.reach(event.at, total);
+                }
+                let of = |epoch: &&mut Record| event.epoch.is_some() && epoch.epoch == event.epoch;
+                if let Some(epoch) = self.epochs.iter_mut().rev().find(of) {
+                    epoch.metrics.extend(event.metrics.clone());
                 }
             }
             Entry::Line(Line::Window(window)) => self.take_window(window),

@@ -302,6 +302,23 @@ impl EnergyPrice {
     }
 }
 
+/// As people write it: `0.25 EUR`.
+impl FromStr for EnergyPrice {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let cure = "write money for a kilowatt hour, as in `0.25 EUR`";
+        let wrong = || Error::invalid(format!("`{text}` is not a price")).cure(cure);
+        let (amount, currency) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
+        let amount: f64 = amount.parse().map_err(|_| wrong())?;
+        let currency: Currency = currency.trim().parse()?;
+        if amount.is_finite() && amount > 0.0 {
+            Ok(EnergyPrice::per_kilowatt_hour(Money::new(amount, currency)))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
 impl Mul<EnergyPrice> for Energy {
     type Output = Money;
     fn mul(self, price: EnergyPrice) -> Money {

@@ -350,7 +350,7 @@ pub struct Event {
     #[serde(rename = "t_ns")]
     pub at: Timestamp,
     /// What happened. To a sensor: `wrap`, `reset`, `ambiguous`, `suspend`, `gap`, `stalled`, `sensor-lost`, `sensor-back`,
-    /// `suspect`, `aliasing`. To the run: `overflow`, `fence-failed`, `resumed`, `progress`, `budget`, `contention`,
+    /// `suspect`, `aliasing`. To the run: `overflow`, `fence-failed`, `resumed`, `progress`, `metrics`, `budget`, `contention`,
     /// `process-share`.
     pub event: String,
     /// The domain that it happened to.
@@ -365,6 +365,12 @@ pub struct Event {
     /// Cumulative energy of each domain, on `progress`.
     #[serde(rename = "domains_j", skip_serializing_if = "BTreeMap::is_empty", default)]
     pub domains: BTreeMap<String, Energy>,
+    /// The epoch that `metrics` are of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub epoch: Option<u64>,
+    /// What was measured of an epoch after its line was written, on `metrics`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbers", default)]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// The `kind` of an [`Event`] line.

@@ -6,6 +6,7 @@
 mod activities;
 mod ending;
 mod expense;
+mod late;
 mod outbox;
 mod rhythm;
 mod scope;
@@ -32,6 +33,7 @@ use crate::summary::{EpochSum, PhaseSum, Summary};
 use crate::units::{Energy, Timestamp};
 use activities::Activities;
 use expense::Expense;
+use late::Late;
 use rhythm::Rhythm;
 use scope::Scope;
 use tree::Branch;
@@ -107,6 +109,8 @@ struct Recording {
     events: BTreeMap<(String, Option<String>), u64>,
     /// Metrics noted while no window was open.
     metrics: BTreeMap<String, f64>,
+    /// Metrics of epochs whose lines are not there yet.
+    late: Vec<Late>,
     samples: u64,
     tokens: u64,
     steps: u64,
@@ -141,6 +145,7 @@ impl Recording {
             phases: BTreeMap::new(),
             events: BTreeMap::new(),
             metrics: BTreeMap::new(),
+            late: Vec::new(),
             samples: 0,
             tokens: 0,
             steps: run.past.step_count,
@@ -179,6 +184,7 @@ impl Recording {
             }
             self.look_around(now, false);
             self.note_happenings();
+            self.note_late(now, false);
             self.run.journal.flush(now, false);
             self.keep_horizon(now, begun);
             if let Some((end, status)) = self.finish
@@ -643,6 +649,8 @@ impl Recording {
             detail: None,
             total: None,
             domains: BTreeMap::new(),
+            epoch: None,
+            metrics: BTreeMap::new(),
         }
     }
 

@@ -424,6 +424,17 @@ impl Records {
         self.course.clock.now()
     }
 
+    /// Notes what was measured of an epoch, also behind its end: an event `metrics` of the log, once the epoch's line is there.
+    ///
+    /// For frameworks that measure on another thread than the one that trains. [`Lane::metric`] notes on the window that is
+    /// open, at no cost of a lock. What comes after the run's end is lost.
+    pub fn epoch_metrics(&self, epoch: u64, metrics: impl IntoIterator<Item = (String, f64)>) {
+        let metrics: BTreeMap<String, f64> = metrics.into_iter().collect();
+        if !metrics.is_empty() {
+            self.outbox.lock().late.push((epoch, metrics));
+        }
+    }
+
     /// The first settled window of `kind` that `is` accepts, waiting for it at most for `patience`.
     ///
     /// Looks back on the last 1,024 windows of each kind. Not for the training thread: waiting there would stop it.

@@ -62,6 +62,14 @@ impl EpochSum {
         }
         self.recent.push_back(record);
     }
+
+    /// Adds what was measured of an epoch that is over, if it is one of the last.
+    pub(crate) fn note(&mut self, epoch: u64, metrics: &BTreeMap<String, f64>) {
+        let of = self.recent.iter_mut().rev().find(|record| record.epoch == Some(epoch));
+        if let Some(record) = of {
+            record.metrics.extend(metrics.iter().map(|(name, value)| (name.clone(), *value)));
+        }
+    }
 }
 
 /// All phases of one name.
@@ -223,6 +231,8 @@ impl Read {
                 if event.event == "progress" {
                     self.progress =
                         Some((event.at, event.total.unwrap_or_default(), event.domains));
+                } else if let Some(epoch) = event.epoch {
+                    self.epochs.note(epoch, &event.metrics);
                 } else {
                     *self.events.entry((event.event, event.domain)).or_default() += 1;
                 }

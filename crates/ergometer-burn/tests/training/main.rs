@@ -2,6 +2,7 @@
 //! against when the user's code really ran.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod bridge;
 mod budget;
 mod gym;
 mod loops;

@@ -70,6 +70,9 @@ impl Past {
                     past.reach(event.at);
                     past.total = past.total.max(event.total.unwrap_or_default());
                     past.domains.extend(event.domains);
+                    if let Some(epoch) = event.epoch {
+                        past.epochs.note(epoch, &event.metrics);
+                    }
                 }
                 Err(error) => past.bad.push(error.what().to_owned()),
             }

@@ -17,6 +17,7 @@ impl Recording {
             branch.close_all(&mut self, &end);
             branch.write(&mut self);
         }
+        self.note_late(at, true);
         self.watch(at);
         self.look_around(at, true);
         let mut record = self.whole_run(&end);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::late::Late;
 use crate::attribution::Boundary;
 use crate::error::Result;
 use crate::lane::Course;
@@ -28,6 +29,8 @@ pub(crate) struct Published {
     pub(crate) phases: VecDeque<Record>,
     /// Steps that settled, likewise.
     pub(crate) steps: VecDeque<Record>,
+    /// What was measured of epochs, to be noted.
+    pub(crate) late: Vec<Late>,
     /// Why the run was stopped.
     pub(crate) reason: Option<String>,
     /// When and how the program ended the run.

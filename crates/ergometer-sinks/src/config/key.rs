@@ -1,0 +1,209 @@
+//! The keys that there are.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ergometer::Error;
+
+/// Something that can be set.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// `mlflow.url`: the table of the file, and the key in it.
+    pub(super) name: &'static str,
+    pub(super) variable: &'static str,
+    pub(super) kind: Kind,
+    pub(super) meaning: &'static str,
+    /// What holds where it is not set.
+    pub(super) default: Option<&'static str>,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    /// In the environment or a program, never in a file that is shared.
+    Secret,
+}
+
+/// Where a value is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nobody says otherwise.
+    Default,
+    /// A file, and its line.
+    File(PathBuf, usize),
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// The program, or an argument.
+    Program,
+}
+
+const fn key(name: &'static str, variable: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key { name, variable, kind, meaning, default: None }
+}
+
+pub(super) const KEYS: [Key; 15] = [
+    key(
+        "tensorboard.directory",
+        "ERGOMETER_TENSORBOARD",
+        Kind::Text,
+        "what `tensorboard --logdir` takes",
+    ),
+    key("mlflow.url", "MLFLOW_TRACKING_URI", Kind::Text, "the tracking server"),
+    Key {
+        default: Some("Default"),
+        ..key("mlflow.experiment", "MLFLOW_EXPERIMENT_NAME", Kind::Text, "the experiment's name")
+    },
+    key("mlflow.run", "MLFLOW_RUN_ID", Kind::Text, "a run that somebody else has begun"),
+    key("mlflow.token", "MLFLOW_TRACKING_TOKEN", Kind::Secret, "a token for the server"),
+    key("mlflow.username", "MLFLOW_TRACKING_USERNAME", Kind::Secret, "or a user's name"),
+    key("mlflow.password", "MLFLOW_TRACKING_PASSWORD", Kind::Secret, "and password"),
+    key(
+        "prometheus.address",
+        "ERGOMETER_PROMETHEUS",
+        Kind::Text,
+        "where Prometheus asks, on loopback",
+    ),
+    key("otlp.endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Text, "the collector"),
+    key(
+        "otlp.metrics-endpoint",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        Kind::Text,
+        "the collector's address for metrics, as it is",
+    ),
+    key("otlp.headers", "OTEL_EXPORTER_OTLP_HEADERS", Kind::Secret, "headers for the collector"),
+    key("otlp.service", "OTEL_SERVICE_NAME", Kind::Text, "the service's name"),
+    key("place.country", "ERGOMETER_COUNTRY", Kind::Text, "whose electricity is used"),
+    Key {
+        default: Some("1.0"),
+        ..key(
+            "place.pue",
+            "ERGOMETER_PUE",
+            Kind::Number,
+            "the building's energy over that of its computers",
+        )
+    },
+    key("place.price", "ERGOMETER_PRICE", Kind::Text, "of a kilowatt hour"),
+];
+
+/// Headers for metrics alone, which are as secret as those for all.
+pub(super) const METRICS_HEADERS: &str = "OTEL_EXPORTER_OTLP_METRICS_HEADERS";
+
+/// Variables of MLflow and OpenTelemetry that go to their sinks as they are.
+pub(super) const PASSED: [&str; 8] = [
+    "MLFLOW_EXPERIMENT_ID",
+    METRICS_HEADERS,
+    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_METRIC_EXPORT_INTERVAL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SDK_DISABLED",
+];
+
+impl Key {
+    /// A value as it may be shown: passwords and keys are often part of addresses.
+    pub(super) fn shown(&self, value: &str) -> String {
+        if self.kind == Kind::Secret {
+            return "set".to_owned();
+        }
+        let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+        let (rest, query) = match rest.find(['?', '#']) {
+            Some(place) => (rest.get(..place).unwrap_or_default(), "?…"),
+            None => (rest, ""),
+        };
+        match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://…@{host}{query}"),
+            None => format!("{scheme}://{rest}{query}"),
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Origin::Default => 0,
+            Origin::File(..) => 1,
+            Origin::Environment(_) => 2,
+            Origin::Program => 3,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.pad("default"),
+            Origin::File(path, line) => f.pad(&format!("{}:{line}", path.display())),
+            Origin::Environment(variable) => f.pad(&format!("{variable} in the environment")),
+            Origin::Program => f.pad("the program"),
+        }
+    }
+}
+
+/// An error about a word that is not known, with the nearest of those that are, or else all of them.
+pub(super) fn nearest<'a>(error: Error, word: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let known: Vec<&str> = known.collect();
+    let near = known.iter().map(|known| (distance(word, known), *known)).min();
+    error.cure(match near {
+        // More than every other letter wrong is no slip.
+        Some((edits, near)) if edits * 2 <= near.chars().count() => format!("write `{near}`"),
+        _ => format!("write one of `{}`", known.join("`, `")),
+    })
+}
+
+/// How many letters have to be changed, added or left out to make one word of the other (Levenshtein, 1966).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut next = vec![line + 1];
+        let mut left = line + 1;
+        for (pair, known) in row.windows(2).zip(&other) {
+            let &[corner, above] = pair else { continue };
+            left = (corner + usize::from(letter != *known)).min(above + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_levenshtein_s() {
+        for (one, other, edits) in [
+            ("", "", 0),
+            ("kitten", "sitting", 3),
+            ("url", "", 3),
+            ("", "url", 3),
+            ("pue", "pue", 0),
+            ("adress", "address", 1),
+        ] {
+            assert_eq!(distance(one, other), edits, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        let url = |value: &str| KEYS[1].shown(value);
+        assert_eq!(url("http://127.0.0.1:5000/a"), "http://127.0.0.1:5000/a");
+        assert_eq!(url("http://me:s3@cret@host/a"), "http://…@host/a");
+        assert_eq!(url("http://host/a?key=s3cret@x"), "http://host/a?…");
+        assert_eq!(KEYS[4].shown("s3cret"), "set");
+    }
+
+    #[test]
+    fn every_key_stands_in_a_table_and_once() {
+        let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        assert!(names.iter().all(|name| name.matches('.').count() == 1));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
+    }
+}

@@ -1,0 +1,375 @@
+//! A [`Courier`]: a thread that takes what it is given somewhere that may be slow, or not there at all.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ergometer::{Error, Result};
+
+/// Takes what it is given somewhere, in turn, on a thread of its own.
+///
+/// Giving never waits: what does not fit pushes out the oldest, and is counted as lost. A place that cannot be reached is tried
+/// again, after about a second at first and twice as long each time, at most a minute.
+pub(crate) struct Courier<T> {
+    desk: Arc<Desk<T>>,
+}
+
+/// Why a delivery failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It may work later: nobody there, or too much to do; no sooner than after this long, if that was said.
+    Later(Error, Option<Duration>),
+    /// It would fail again.
+    #[cfg(feature = "http")]
+    Never(Error),
+}
+
+/// What was lost, or is about to be: a handle that outlives the run.
+///
+/// `finish` waits a tenth of a second for what is under way; this waits for as long as it is asked to.
+#[derive(Clone)]
+pub struct Delivery(Arc<dyn Await>);
+
+struct Desk<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    capacity: usize,
+    /// What is newer says all that the older did, so that an older one may be left out.
+    supersedes: bool,
+    /// Whose courier this is, and where it goes: without a secret.
+    what: String,
+}
+
+struct State<T> {
+    queue: VecDeque<T>,
+    lost: u64,
+    /// Losses that have been told.
+    told: u64,
+    /// The last failure; none since something arrived.
+    fault: Option<String>,
+    /// The failure is to be told.
+    news: bool,
+    /// When what is left is given up; set at the end.
+    until: Option<Instant>,
+    started: bool,
+    done: bool,
+}
+
+/// The first wait after a failure, and the longest.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How long what is left is tried for behind the end, if the process lives that long.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// How long the end of a run waits for it: the run's own log is waited for as well, a second and a half in all.
+const MOMENT: Duration = Duration::from_millis(100);
+
+impl<T: Send + 'static> Courier<T> {
+    /// Keeps this much until it has arrived.
+    #[cfg(feature = "http")]
+    pub(crate) fn queue(what: impl Into<String>, capacity: usize) -> Courier<T> {
+        Courier::new(what.into(), capacity, false)
+    }
+
+    /// Keeps the newest, which says all that the older did.
+    pub(crate) fn newest(what: impl Into<String>) -> Courier<T> {
+        Courier::new(what.into(), 1, true)
+    }
+
+    fn new(what: String, capacity: usize, supersedes: bool) -> Courier<T> {
+        let state = State {
+            queue: VecDeque::new(),
+            lost: 0,
+            told: 0,
+            fault: None,
+            news: false,
+            until: None,
+            started: false,
+            done: false,
+        };
+        let desk = Desk {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            capacity: capacity.max(1),
+            supersedes,
+            what,
+        };
+        Courier { desk: Arc::new(desk) }
+    }
+
+    /// Starts the thread; a system that starts no more is told as a fault.
+    pub(crate) fn start(
+        &self,
+        deliver: impl FnMut(&T) -> std::result::Result<(), Failure> + Send + 'static,
+    ) {
+        let mut state = self.desk.lock();
+        if state.started {
+            return;
+        }
+        state.started = true;
+        let desk = Arc::clone(&self.desk);
+        let spawned = thread::Builder::new()
+            .name("ergometer courier".to_owned())
+            .spawn(move || desk.work(deliver));
+        if let Err(error) = spawned {
+            state.fault = Some(format!("no thread for it: {error}"));
+            (state.news, state.done) = (true, true);
+        }
+    }
+
+    /// Gives it something to take along.
+    pub(crate) fn give(&self, parcel: T) {
+        let mut state = self.desk.lock();
+        if state.done {
+            state.lost += 1;
+            return;
+        }
+        if state.queue.len() == self.desk.capacity {
+            state.queue.pop_front();
+            state.lost += u64::from(!self.desk.supersedes);
+        }
+        state.queue.push_back(parcel);
+        self.desk.changed.notify_all();
+    }
+
+    /// What there is to say since it was last asked: once for each time that the place is gone, and for what was lost.
+    pub(crate) fn news(&self) -> Option<String> {
+        let mut state = self.desk.lock();
+        let news = std::mem::take(&mut state.news);
+        if let (true, Some(fault)) = (news, &state.fault) {
+            let text = format!("{}: {fault}", self.desk.what);
+            state.told = state.lost;
+            return Some(text);
+        }
+        // While it is gone, one message is enough.
+        let lost = state.lost - state.told;
+        if lost == 0 || state.fault.is_some() {
+            return None;
+        }
+        state.told = state.lost;
+        Some(format!("{}: {lost} times what it was to tell was lost", self.desk.what))
+    }
+
+    /// Nothing comes any more; waits a moment for what is under way.
+    pub(crate) fn close(&self) {
+        {
+            let mut state = self.desk.lock();
+            state.done |= !state.started;
+            state.until = state.until.or(Instant::now().checked_add(CLOSING));
+            self.desk.changed.notify_all();
+        }
+        self.desk.wait(MOMENT);
+    }
+
+    pub(crate) fn delivery(&self) -> Delivery {
+        Delivery(Arc::clone(&self.desk) as Arc<dyn Await>)
+    }
+}
+
+impl<T> Drop for Courier<T> {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        state.until = state.until.or(Instant::now().checked_add(CLOSING));
+        self.desk.changed.notify_all();
+    }
+}
+
+impl<T> Desk<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, mut deliver: impl FnMut(&T) -> std::result::Result<(), Failure>) {
+        let mut wait = WAITS.0;
+        while let Some(parcel) = self.next() {
+            match deliver(&parcel) {
+                Ok(()) => {
+                    wait = WAITS.0;
+                    self.lock().fault = None;
+                }
+                #[cfg(feature = "http")]
+                Err(Failure::Never(error)) => {
+                    self.note(&error, 1);
+                    wait = WAITS.0;
+                }
+                Err(Failure::Later(error, asked)) => {
+                    self.note(&error, 0);
+                    let rest = pause(wait, asked);
+                    wait = (wait * 2).min(WAITS.1);
+                    self.put_back(parcel);
+                    self.rest(rest);
+                }
+            }
+        }
+        let (lost, fault) = {
+            let mut state = self.lock();
+            state.lost += state.queue.len() as u64;
+            state.queue.clear();
+            state.done = true;
+            (state.lost, state.fault.clone())
+        };
+        self.changed.notify_all();
+        if lost > 0 {
+            let fault = fault.unwrap_or_else(|| "it was too slow".to_owned());
+            log::warn!(
+                "ergometer: {}: {lost} times what it was to tell was lost: {fault}",
+                self.what
+            );
+        }
+    }
+
+    /// What is next; `None` if nothing is left, or no time.
+    fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if state.until.is_some_and(|until| Instant::now() >= until) {
+                return None;
+            }
+            if let Some(parcel) = state.queue.pop_front() {
+                return Some(parcel);
+            }
+            if state.until.is_some() {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn note(&self, error: &Error, lost: u64) {
+        let mut state = self.lock();
+        state.lost += lost;
+        state.news |= state.fault.is_none();
+        state.fault = Some(error.to_string());
+    }
+
+    fn put_back(&self, parcel: T) {
+        let mut state = self.lock();
+        if state.queue.len() < self.capacity {
+            state.queue.push_front(parcel);
+        } else {
+            state.lost += u64::from(!self.supersedes);
+        }
+    }
+
+    /// Waits before the next try, but not beyond the end.
+    fn rest(&self, time: Duration) {
+        let now = Instant::now();
+        let Some(again) = now.checked_add(time) else { return };
+        let mut state = self.lock();
+        let mut closing = state.until.is_some();
+        loop {
+            // When the end comes, it is tried once more at once.
+            if state.until.is_some() && !closing {
+                return;
+            }
+            closing = state.until.is_some();
+            let until = state.until.map_or(again, |until| until.min(again));
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// How long to wait before the next try: at least what is asked for, and at most a minute.
+fn pause(wait: Duration, asked: Option<Duration>) -> Duration {
+    // Many ranks of a job have lost the same place at the same moment.
+    let backoff = wait.mul_f64(0.5 + 0.5 * chance());
+    // A place that asks for no wait at all is not tried without one.
+    asked.map_or(backoff, |asked| asked.max(backoff)).min(WAITS.1)
+}
+
+/// A number from 0 to 1 that is another one each time, and in each process.
+#[expect(clippy::cast_precision_loss, reason = "16 bits are held exactly")]
+fn chance() -> f64 {
+    (RandomState::new().build_hasher().finish() & 0xffff) as f64 / 65_535.0
+}
+
+/// What a [`Delivery`] asks of a desk, whatever lies on it.
+trait Await: Send + Sync {
+    fn wait(&self, patience: Duration) -> bool;
+    fn lost(&self) -> u64;
+    fn fault(&self) -> String;
+    fn what(&self) -> &str;
+}
+
+impl<T: Send> Await for Desk<T> {
+    fn wait(&self, patience: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.done);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done
+    }
+
+    fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
+    fn fault(&self) -> String {
+        self.lock().fault.clone().unwrap_or_else(|| "it was too slow".to_owned())
+    }
+
+    fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+impl Delivery {
+    /// Waits until all has arrived or is lost, at most for `patience`. For after `finish`, in a process that ends then.
+    ///
+    /// # Errors
+    /// If something was lost or is still under way; the text says how much, and the last failure.
+    pub fn wait(&self, patience: Duration) -> Result<()> {
+        let done = self.0.wait(patience);
+        let lost = self.0.lost();
+        if done && lost == 0 {
+            return Ok(());
+        }
+        let what = self.0.what();
+        Err(Error::lost(if done {
+            format!("{what}: {lost} times what it was to tell was lost: {}", self.0.fault())
+        } else {
+            format!("{what}: the last has not arrived after {patience:?}: {}", self.0.fault())
+        }))
+    }
+
+    /// How often something was lost: pushed out of a full queue, refused, or left at the end.
+    pub fn lost(&self) -> u64 {
+        self.0.lost()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("what", &self.0.what())
+            .field("lost", &self.lost())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for Courier<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier").field("what", &self.desk.what).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_may_ask_for_a_longer_pause_and_not_for_a_shorter_one() {
+        let (first, longest) = WAITS;
+        for asked in [None, Some(Duration::ZERO)] {
+            assert!((first / 2..=first).contains(&pause(first, asked)), "{asked:?}");
+        }
+        assert_eq!(pause(first, Some(first * 7)), first * 7);
+        assert_eq!(pause(first, Some(longest * 60)), longest);
+    }
+}

@@ -1,0 +1,268 @@
+//! [`Post`]: sends bytes to an address over HTTP, and says what its failures mean.
+
+use std::fmt;
+use std::time::Duration;
+
+use ergometer::{Error, Result};
+use ureq::Agent;
+use ureq::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+
+use crate::courier::Failure;
+
+/// Where bytes are sent, and with which headers. Header values may be secrets: they are in no message and in no `Debug`.
+#[derive(Clone)]
+pub(crate) struct Post {
+    url: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    agent: Agent,
+}
+
+/// The longest that a place may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is read of an answer, and of one that was asked for.
+const ANSWER: u64 = 1 << 16;
+const PAGE: u64 = 1 << 24;
+
+/// What a place said.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+    /// How long it asks to be left alone.
+    wait: Option<Duration>,
+}
+
+impl Answer {
+    /// What it means that this is no success.
+    pub(crate) fn failure(&self, error: Error) -> Failure {
+        // The codes after which OTLP/HTTP asks for another try (OTLP 1.x, "Retryable Response Codes"), and 408.
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Failure::Later(error, self.wait),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Never(
+                Error::permission_denied(error.what()).cure("check the token that is sent along"),
+            ),
+            _ => Failure::Never(error),
+        }
+    }
+}
+
+impl Post {
+    /// To an address that begins with `http://`, or `https://` with the feature `tls`.
+    pub(crate) fn new(url: impl Into<String>) -> Result<Post> {
+        let url = url.into();
+        let uri: Option<Uri> = url.parse().ok();
+        let authority = uri.as_ref().and_then(Uri::authority);
+        // The address is not repeated: what stands before an @ is a password.
+        let Some((uri, authority)) = uri.as_ref().zip(authority) else {
+            return Err(Error::invalid("the address to send to is not understood")
+                .cure("give one such as http://127.0.0.1:4318"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(Error::invalid("the address to send to holds a user or a password")
+                .cure("give it as a header, which is never written anywhere"));
+        }
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") if cfg!(feature = "tls") => {}
+            Some("https") => {
+                return Err(Error::unsupported("an address of https needs TLS")
+                    .cure("build ergometer-sinks with the feature `tls`"));
+            }
+            _ => {
+                return Err(Error::invalid("the address to send to is none of HTTP")
+                    .cure("begin it with http:// or https://"));
+            }
+        }
+        // A redirection could take a secret to somebody else, so none is followed.
+        let mut config = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent(concat!("ergometer/", env!("CARGO_PKG_VERSION")));
+        if is_local(&url) {
+            config = config.proxy(None);
+        }
+        Ok(Post { url, headers: Vec::new(), agent: config.build().into() })
+    }
+
+    /// Sends this header along: a token, a password.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Result<Post> {
+        let invalid = |what: &str| {
+            Error::invalid(format!("{what} of the header `{}` is not allowed", name.escape_debug()))
+        };
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("the name"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| invalid("the value"))?;
+        value.set_sensitive(true);
+        let secret =
+            ["auth", "cookie", "key", "token", "secret", "pass", "cred", "session", "sign"];
+        let is_secret = secret.iter().any(|word| key.as_str().contains(word));
+        if is_secret && self.url.starts_with("http://") && !is_local(&self.url) {
+            return Err(Error::invalid(format!(
+                "a secret would go to `{}` for anyone to read",
+                self.place()
+            ))
+            .cure("give an address that begins with https://"));
+        }
+        self.headers.push((key, value));
+        Ok(self)
+    }
+
+    /// Where it sends to.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same for messages, without what may be a key.
+    pub(crate) fn place(&self) -> &str {
+        self.url.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// This, with another path.
+    pub(crate) fn at(&self, url: String) -> Post {
+        Post { url, ..self.clone() }
+    }
+
+    pub(crate) fn put(&self, kind: &'static str, body: &[u8]) -> Result<String, Failure> {
+        self.send(self.agent.put(&self.url), kind, body)
+    }
+
+    pub(crate) fn post(&self, kind: &'static str, body: &[u8]) -> Result<String, Failure> {
+        self.send(self.agent.post(&self.url), kind, body)
+    }
+
+    /// Asks for JSON: with a body it is told something, without one it is asked. Gives the answer, whatever it says.
+    pub(crate) fn ask(&self, body: Option<&[u8]>) -> Result<Answer, Failure> {
+        let answer = match body {
+            Some(body) => {
+                let request = self.with_headers(self.agent.post(&self.url));
+                request.header(header::CONTENT_TYPE, "application/json").send(body)
+            }
+            None => self.with_headers(self.agent.get(&self.url)).call(),
+        };
+        self.read(answer, PAGE)
+    }
+
+    fn send(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        kind: &'static str,
+        body: &[u8],
+    ) -> Result<String, Failure> {
+        let sent = self.with_headers(request).header(header::CONTENT_TYPE, kind).send(body);
+        let answer = self.read(sent, ANSWER)?;
+        if answer.status.is_success() {
+            return Ok(answer.text);
+        }
+        let error = Error::lost(format!("`{}` answers with {}", self.place(), answer.status));
+        Err(answer.failure(error))
+    }
+
+    fn with_headers<Any>(&self, request: ureq::RequestBuilder<Any>) -> ureq::RequestBuilder<Any> {
+        self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+
+    fn read(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        limit: u64,
+    ) -> Result<Answer, Failure> {
+        let mut answer = answer.map_err(|error| Failure::Later(self.unreached(&error), None))?;
+        let wait = answer.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+        let wait = wait.and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(limit).read_to_string();
+        Ok(Answer { status, text: text.unwrap_or_default(), wait })
+    }
+
+    fn unreached(&self, error: &ureq::Error) -> Error {
+        match error {
+            ureq::Error::Timeout(_) => {
+                Error::lost(format!("`{}` did not answer within {PATIENCE:?}", self.place()))
+            }
+            other => Error::lost(format!("`{}` cannot be reached: {other}", self.place())),
+        }
+    }
+}
+
+/// An address that paths are added to, without the `/` at its end.
+pub(crate) fn base(url: &str) -> Result<&str> {
+    // The path would become part of the query; the address is not repeated, since that may hold a key.
+    if url.contains(['?', '#']) {
+        return Err(Error::invalid(
+            "the address to send to has a `?` or a `#`, and a path follows it",
+        )
+        .cure("give the address without, and a key as a header"));
+    }
+    Ok(url.trim_end_matches('/'))
+}
+
+/// True of an address on this machine: no proxy is asked, and nobody listens in.
+fn is_local(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host);
+    host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host))
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Post").field("place", &self.place()).field("headers", &headers).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_in_no_debug_and_in_no_refusal() {
+        let post = Post::new("http://127.0.0.1:1/x").unwrap();
+        let post = post.header("Authorization", "Bearer s3cret").unwrap();
+        assert!(!format!("{post:?}").contains("s3cret"));
+        let refusals = [
+            Post::new("http://me:s3cret@127.0.0.1/").unwrap_err(),
+            Post::new("http://127.0.0.1/").unwrap().header("x", "s3cret\n").unwrap_err(),
+            Post::new("http://example.org/")
+                .unwrap()
+                .header("Authorization", "s3cret")
+                .unwrap_err(),
+            Post::new("http://example.org/?key=s3cret")
+                .unwrap()
+                .header("x-api-key", "a")
+                .unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert!(!format!("{refusal} {refusal:?}").contains("s3cret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn headers_that_look_like_secrets_do_not_go_unencrypted_to_other_machines() {
+        let refused =
+            |name: &str| Post::new("http://example.org/").unwrap().header(name, "value").is_err();
+        for name in ["X-Password", "x-credential", "X-Session-Id", "x-signature", "x-api-key"] {
+            assert!(refused(name), "{name}");
+        }
+        assert!(!refused("x-scope-orgid"));
+    }
+
+    #[test]
+    fn a_base_with_a_query_is_refused_and_not_repeated() {
+        assert_eq!(base("http://127.0.0.1:1/a/").unwrap(), "http://127.0.0.1:1/a");
+        for bad in ["http://127.0.0.1:1/?key=s3cret", "http://127.0.0.1:1/#s3cret"] {
+            let refusal = base(bad).unwrap_err();
+            assert!(!format!("{refusal} {refusal:?}").contains("s3cret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_of_http_is_refused() {
+        for bad in ["", "127.0.0.1:4318", "ftp://127.0.0.1/", "file:///etc/passwd", "http://"] {
+            assert!(Post::new(bad).is_err(), "{bad}");
+        }
+    }
+}

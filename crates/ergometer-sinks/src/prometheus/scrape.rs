@@ -1,0 +1,141 @@
+//! [`Scrape`]: Prometheus asks this process.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ergometer::record::{Event, Manifest};
+use ergometer::{Error, Observer, Record, Result, Summary, Verdict};
+
+use super::server::Server;
+use super::text;
+use crate::tally::Tally;
+
+/// Answers `GET /metrics` with what the run has used so far, from its beginning to its end.
+///
+/// It listens on a loopback address, so that only programs of this machine can ask; for others,
+/// [`bind_beyond_loopback`](Scrape::bind_beyond_loopback) has to be called by its name. One thread of its own serves all who
+/// ask; none of them can hold it up, and the training waits for none.
+///
+/// What is used after the last time that Prometheus asked is not in its series: with a turn of 15 s, up to 15 s of a run. For
+/// totals, read the run's log, or have the last figures stay for a while by [`linger`](Scrape::linger).
+pub struct Scrape {
+    tally: Arc<Mutex<Tally>>,
+    address: SocketAddr,
+    server: Option<Server>,
+    linger: Duration,
+}
+
+impl Scrape {
+    /// Listens on a loopback address: `127.0.0.1:9464`, or port 0 for one that is free.
+    ///
+    /// # Errors
+    /// If the address is not a loopback address, or cannot be listened on.
+    pub fn bind(address: impl ToSocketAddrs) -> Result<Scrape> {
+        let addresses = resolved(address)?;
+        if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+            let what = format!("{other} is not a loopback address: other machines could read it");
+            return Err(Error::invalid(what)
+                .cure("listen on 127.0.0.1, or ask for it by `Scrape::bind_beyond_loopback`"));
+        }
+        Scrape::listen(&addresses, true)
+    }
+
+    /// Listens on any address, `0.0.0.0:9464` for all of this machine's.
+    ///
+    /// Whoever reaches the address can read names, devices, energies and metrics of the run, without a password and unencrypted.
+    /// Meant for networks that are closed, or behind a proxy that asks who is there.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub fn bind_beyond_loopback(address: impl ToSocketAddrs) -> Result<Scrape> {
+        Scrape::listen(&resolved(address)?, false)
+    }
+
+    /// Keeps the last figures readable for this long behind the run's end, as long as the process lives. The port stays taken
+    /// meanwhile.
+    #[must_use]
+    pub fn linger(mut self, time: Duration) -> Scrape {
+        self.linger = time;
+        self
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn listen(addresses: &[SocketAddr], only_local_names: bool) -> Result<Scrape> {
+        let refused = |error: std::io::Error| {
+            let place = addresses.first().map_or_else(String::new, ToString::to_string);
+            Error::lost(format!("cannot listen on {place}: {error}"))
+                .cure("give another port, or 0 for one that is free")
+                .caused_by(error)
+        };
+        let listener = TcpListener::bind(addresses).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let page = {
+            let tally = Arc::clone(&tally);
+            move || {
+                // A copy, so that the run does not wait while the text is made.
+                let now = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                text([&now])
+            }
+        };
+        let server = Server::start(listener, only_local_names, page).map_err(refused)?;
+        Ok(Scrape { tally, address, server: Some(server), linger: Duration::ZERO })
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn resolved(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>> {
+    let addresses = address.to_socket_addrs().map_err(|error| {
+        Error::invalid(format!("the address to listen on is not understood: {error}"))
+            .cure("give an address and a port: 127.0.0.1:9464")
+    })?;
+    Ok(addresses.collect())
+}
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrape").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Observer for Scrape {
+    fn name(&self) -> &str {
+        "prometheus"
+    }
+
+    fn began(&mut self, manifest: &Manifest) {
+        self.tally().began(manifest);
+    }
+
+    fn settled(&mut self, window: &Record) -> Verdict {
+        self.tally().settled(window)
+    }
+
+    fn happened(&mut self, event: &Event) {
+        self.tally().happened(event);
+    }
+
+    fn ended(&mut self, summary: &Summary) {
+        self.tally().ended(summary);
+        if let Some(server) = self.server.take() {
+            server.stop(self.linger);
+        }
+    }
+}
+
+impl Drop for Scrape {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop(Duration::ZERO);
+        }
+    }
+}

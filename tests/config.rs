@@ -1,0 +1,248 @@
+//! What is set, where, and what comes of it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ergometer_report::site::Site;
+use ergometer_sinks::Sinks;
+use ergometer_sinks::config::{Config, Origin};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab::{Lab, constant, cpu, lines};
+
+/// A file of settings.
+fn file(text: &str) -> (TempDir, PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("ergometer.toml");
+    fs::write(&path, text).unwrap();
+    (home, path)
+}
+
+fn refusal(text: &str) -> String {
+    let (_home, path) = file(text);
+    let error = Config::open(&path).unwrap_err();
+    let all = format!("{error} {}", error.remedy().unwrap_or_default());
+    all.replace(path.to_str().unwrap(), "ergometer.toml")
+}
+
+/// What a key is set to, and where.
+fn setting(config: &Config, key: &str) -> (Option<String>, Option<Origin>) {
+    let found = config.settings().find(|it| it.key == key).unwrap();
+    (found.value, found.origin)
+}
+
+/// What the command says.
+fn shown(arguments: &[&str]) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let words = ["ergometer", "config", "show"].iter().chain(arguments);
+    let status = ergometer_cli::run(words.map(Into::into), &mut out, &mut err);
+    (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+const WHOLE: &str = "\
+# A training on a machine at home.
+[tensorboard]
+directory = \"board\"
+
+[mlflow]
+url = \"http://127.0.0.1:5000\"
+experiment = \"digits\"
+
+[prometheus]
+address = \"127.0.0.1:0\"
+
+[otlp]
+endpoint = \"http://127.0.0.1:4318\"
+
+[place]
+country = \"FR\"
+pue = 1.2
+price = \"0.25 EUR\"
+";
+
+#[test]
+fn a_program_counts_before_its_environment_and_that_before_the_file() {
+    let (_home, path) = file(WHOLE);
+    let environment = |name: &str| match name {
+        "MLFLOW_TRACKING_URI" => Some("http://127.0.0.1:5001".to_owned()),
+        "MLFLOW_EXPERIMENT_NAME" => Some(" ".to_owned()),
+        "ERGOMETER_TENSORBOARD" => Some("other".to_owned()),
+        _ => None,
+    };
+    let file = Config::open(&path).unwrap();
+    let key = "mlflow.url";
+    assert_eq!(
+        setting(&file, key),
+        (Some("http://127.0.0.1:5000".to_owned()), Some(Origin::File(path.clone(), 6)))
+    );
+    let asked = file.clone().from_variables(environment);
+    let from = Some(Origin::Environment("MLFLOW_TRACKING_URI"));
+    assert_eq!(setting(&asked, key), (Some("http://127.0.0.1:5001".to_owned()), from));
+    let (experiment, from) = setting(&asked, "mlflow.experiment");
+    assert_eq!((experiment.as_deref(), from), (Some("digits"), Some(Origin::File(path, 7))));
+    let program = asked.set(key, "http://127.0.0.1:5002").unwrap();
+    let own = (Some("http://127.0.0.1:5002".to_owned()), Some(Origin::Program));
+    assert_eq!(setting(&program, key), own);
+    // In whatever order they are asked.
+    let first = file.set(key, "http://127.0.0.1:5002").unwrap().from_variables(environment);
+    assert_eq!(setting(&first, key), own);
+    let nothing = Config::default();
+    assert_eq!(setting(&nothing, key), (None, None));
+    assert_eq!(
+        setting(&nothing, "mlflow.experiment"),
+        (Some("Default".to_owned()), Some(Origin::Default))
+    );
+    assert_eq!(nothing.site().unwrap(), Site::default());
+}
+
+#[test]
+fn what_is_not_understood_is_told_with_its_line_and_the_nearest_key() {
+    let table = refusal("[tensorboard]\ndirectory = \"a\"\n[promethues]\naddress = \"x\"\n");
+    assert!(table.contains("`ergometer.toml`:3: there is no table `[promethues]`"), "{table}");
+    assert!(table.contains("write `prometheus`"), "{table}");
+    let key = refusal("[mlflow]\nurl = \"http://127.0.0.1:1\"\nexperimnet = \"x\"\n");
+    assert!(key.contains("`ergometer.toml`:3: there is no `experimnet` in `[mlflow]`"), "{key}");
+    assert!(key.contains("write `experiment`"), "{key}");
+    let far = refusal("[place]\nwhere_it_runs = \"FR\"\n");
+    assert!(far.contains("one of `country`, `pue`, `price`"), "{far}");
+    let kind = refusal("[place]\n\npue = \"1.2\"\n");
+    assert!(kind.contains(":3: `place.pue` is of type string, and should be a number"), "{kind}");
+    assert!(kind.contains("write `pue = 1.2`"), "{kind}");
+    let text = refusal("[mlflow]\nurl = 5000\n");
+    assert!(text.contains(":2: `mlflow.url` is of type integer"), "{text}");
+    let value = refusal("mlflow = \"http://127.0.0.1:1\"\n");
+    assert!(value.contains(":1: `mlflow` is a value, and should be a table"), "{value}");
+    let set = Config::default().set("mlflow.ulr", "x").unwrap_err();
+    assert!(set.remedy().unwrap().contains("`mlflow.url`"), "{set}");
+    assert!(Config::open("nowhere/ergometer.toml").unwrap_err().is_absent());
+}
+
+#[test]
+fn no_message_and_no_list_has_a_secret() {
+    let refusals = [
+        "[mlflow]\ntoken = \"s3cret\"\n",
+        "[mlflow]\ntoken = s3cret\n",
+        "[mlflow]\npassword = [\"s3cret\"\n",
+        "[otlp]\nheaders = \"authorization=s3cret\"\n",
+    ];
+    for text in refusals {
+        let refusal = refusal(text);
+        assert!(refusal.contains(":2:") && !refusal.contains("s3cret"), "{refusal}");
+    }
+    assert!(refusal(refusals[0]).contains("set MLFLOW_TRACKING_TOKEN in the environment"));
+    let config = Config::default().from_variables(|name| match name {
+        "MLFLOW_TRACKING_URI" => Some("http://me:s3cret@127.0.0.1:5000".to_owned()),
+        "MLFLOW_TRACKING_TOKEN" | "OTEL_EXPORTER_OTLP_METRICS_HEADERS" => Some("s3cret".to_owned()),
+        "OTEL_EXPORTER_OTLP_HEADERS" => Some("authorization: s3cret".to_owned()),
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://127.0.0.1:4318/?key=s3cret".to_owned()),
+        _ => None,
+    });
+    let settings: Vec<_> = config.settings().collect();
+    let refused = Sinks::from_config(&config).unwrap_err();
+    let all = format!("{config:?} {settings:?} {refused} {refused:?}");
+    assert!(!all.contains("s3cret"), "{all}");
+    assert_eq!(setting(&config, "mlflow.token").0.as_deref(), Some("set"));
+    assert_eq!(setting(&config, "mlflow.password"), (None, None));
+    assert!(refused.what().contains("MLFLOW_TRACKING_URI in the environment"), "{refused}");
+}
+
+#[test]
+fn a_run_is_told_to_all_that_are_on() {
+    let (home, path) = file(WHOLE);
+    let config = Config::open(&path).unwrap();
+    let site = config.site().unwrap();
+    assert_eq!(site.name.as_deref(), Some("France"));
+    assert!(site.pue.source.ends_with("ergometer.toml:17"), "{}", site.pue.source);
+    assert!(site.price.is_some());
+    let sinks = Sinks::from_config(&config).unwrap();
+    assert_eq!(sinks.names().collect::<Vec<_>>(), ["tensorboard", "mlflow", "prometheus", "otlp"]);
+    assert_eq!(sinks.deliveries().len(), 2);
+    let lab = Lab::new();
+    let run = lab.meter([cpu(constant(50.0))]).run("net").observe(sinks).start().unwrap();
+    let log = run.path().to_owned();
+    for _epoch in run.epochs(1..=2) {
+        lab.pass(1_000);
+    }
+    run.finish().unwrap();
+    // Beside the file, not in the directory that the program happens to be in.
+    assert_eq!(fs::read_dir(home.path().join("board")).unwrap().count(), 1);
+    lines(&log);
+    assert_eq!(Sinks::from_config(&Config::default()).unwrap().names().count(), 0);
+}
+
+#[test]
+fn what_is_set_wrongly_is_told_with_where_it_is_set() {
+    let wrong = [
+        ("[prometheus]\naddress = \"192.0.2.1:9464\"\n", "prometheus.address"),
+        ("[mlflow]\nurl = \"sqlite:///mlflow.db\"\n", "mlflow.url"),
+        ("[otlp]\nendpoint = \"localhost:4318\"\n", "otlp.endpoint"),
+    ];
+    for (text, key) in wrong {
+        let (_home, path) = file(text);
+        let error = Sinks::from_config(&Config::open(path).unwrap()).unwrap_err();
+        assert!(error.what().contains(key) && error.what().contains("ergometer.toml:2"), "{error}");
+    }
+    for text in [
+        "[place]\ncountry = \"Atlantis\"\n",
+        "[place]\npue = 0.5\n",
+        "[place]\nprice = \"cheap\"\n",
+    ] {
+        let (_home, path) = file(text);
+        let error = Config::open(path).unwrap().site().unwrap_err();
+        assert!(error.what().contains("ergometer.toml:2"), "{error}");
+    }
+}
+
+#[test]
+fn the_command_shows_each_setting_and_where_it_is_from() {
+    let (_home, path) = file(WHOLE);
+    let path = path.to_str().unwrap();
+    let (status, out, err) = shown(&["--file", path]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let line = |key: &str| out.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("tensorboard.directory").contains("board "), "{out}");
+    assert!(line("tensorboard.directory").ends_with("ergometer.toml:3"), "{out}");
+    assert!(line("place.pue").contains("1.2"), "{out}");
+    assert!(line("mlflow.run ").ends_with("not set"), "{out}");
+    let (_, out, _) = shown(&["--file", path, "--json"]);
+    let all: Vec<Value> = serde_json::from_str(&out).unwrap();
+    let experiment = all.iter().find(|it| it["key"] == "mlflow.experiment").unwrap();
+    assert_eq!(experiment["value"], "digits");
+    assert!(experiment["from"].as_str().unwrap().ends_with(":7"));
+    let (status, out, err) = shown(&["--file", "nowhere.toml"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("nowhere.toml"), "{err}");
+}
+
+#[test]
+fn a_file_does_not_say_where_the_secrets_of_the_environment_go() {
+    for (text, variable) in [
+        ("[mlflow]\nurl = \"https://elsewhere.example\"\n", "MLFLOW_TRACKING_TOKEN"),
+        ("[otlp]\nendpoint = \"https://elsewhere.example\"\n", "OTEL_EXPORTER_OTLP_HEADERS"),
+        (
+            "[otlp]\nmetrics-endpoint = \"https://elsewhere.example\"\n",
+            "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        ),
+    ] {
+        let (_home, path) = file(text);
+        let secret = |name: &str| (name == variable).then(|| "key=s3cret".to_owned());
+        let config = Config::open(&path).unwrap().from_variables(secret);
+        let refusal = Sinks::from_config(&config).map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains(variable) && refusal.contains("ergometer.toml"), "{refusal}");
+        assert!(!refusal.contains("s3cret"), "{refusal}");
+    }
+}
+
+#[test]
+fn the_environments_collector_counts_before_the_files_even_if_that_is_for_metrics() {
+    let (_home, path) = file("[otlp]\nmetrics-endpoint = \"http://127.0.0.1:1/file\"\n");
+    let variables = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://127.0.0.1:2".to_owned()),
+        "OTEL_EXPORTER_OTLP_HEADERS" => Some("x-key=s3cret".to_owned()),
+        _ => None,
+    };
+    let config = Config::open(&path).unwrap().from_variables(variables);
+    let sinks = Sinks::from_config(&config).unwrap();
+    assert_eq!(sinks.names().count(), 1);
+}

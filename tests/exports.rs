@@ -1,0 +1,568 @@
+//! Finished runs in other people's formats: what each says, and that what was there before is left unharmed.
+
+mod card;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread::Builder;
+use std::time::{Duration, SystemTime};
+
+use ergometer::record::{Framework, Kind};
+use ergometer::sensor::fake::Fake;
+use ergometer::sensor::{Domain, Hardware, Provenance};
+use ergometer::{Meter, Power, RunLog};
+use ergometer_report::History;
+use ergometer_report::quantity::{Flop, Pue};
+use ergometer_report::site::Site;
+use ergometer_sinks::export::{
+    self, BoAmps, CodeCarbon, CycloneDx, Gpai, ModelCard, Sentence, Stage, Table, Version,
+};
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, check_schema, constant};
+use crate::made::{self, ergometer, read};
+
+/// A training on 100 W by a sensor or a model, 10 steps in each of 3 epochs, in all 15 s and 1,500 J.
+fn train(logs: &Path, name: &str, provenance: Provenance) -> PathBuf {
+    let lab = Lab::new();
+    let domain = Domain::new(Hardware::Cpu, "0", "a \"quoted\", processor");
+    let modelled = provenance == Provenance::Model;
+    let sensor = Fake::counter(domain, constant(100.0))
+        .power_between(Power::ZERO, Power::from_watts(1_000.0))
+        .specified(|it| {
+            it.provenance = provenance;
+            it.stack = if modelled { "model" } else { "rapl" }.to_owned();
+            it.gain = if modelled { 0.2 } else { 0.02 };
+        });
+    let framework = Framework { name: "candle".to_owned(), ..Framework::default() };
+    let meter = Meter::builder().clock(lab.clock()).log_directory(logs).sensor(sensor);
+    let meter = if modelled { meter } else { meter.framework(framework) };
+    let run = meter.build().unwrap().run(name);
+    let run = if modelled { run } else { run.parameters(1_000) }.start().unwrap();
+    for _epoch in run.epochs(1..=3) {
+        for _step in run.steps(0..10).samples(32) {
+            lab.pass(500);
+        }
+        if modelled {
+            run.metric("a,\"b\"\n", f64::NAN);
+        } else {
+            run.metric("accuracy", 0.9);
+        }
+    }
+    let directory = run.finish().unwrap().directory;
+    check_schema(&directory);
+    directory
+}
+
+fn measured(logs: &Path) -> PathBuf {
+    train(logs, "mlp", Provenance::Counter)
+}
+
+fn estimated(logs: &Path, name: &str) -> PathBuf {
+    train(logs, name, Provenance::Model)
+}
+
+fn history(run: &Path) -> Vec<History> {
+    read(&[run.to_owned()])
+}
+
+fn france() -> Site {
+    Site::default().country("FR").unwrap().pue(Pue::new(1.2).unwrap(), "the provider's mean")
+}
+
+const HOSTILE: &str = "=cmd|'!A1,\"<b>\u{85}\u{2028}\r\n--- \\end{x} $& _*`%#~^[x](y) é";
+
+/// A line of CodeCarbon's file by its columns.
+fn columns(text: &str) -> impl Fn(&str) -> String + use<> {
+    let mut lines = text.lines();
+    let (names, values) = (lines.next().unwrap().to_owned(), lines.next_back().unwrap().to_owned());
+    move |column| {
+        let place = names.split(',').position(|name| name == column).unwrap();
+        values.split(',').nth(place).unwrap().to_owned()
+    }
+}
+
+#[test]
+fn codecarbons_columns_are_in_its_units_and_what_is_not_known_is_empty() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = history(&measured(logs.path()));
+    let text = CodeCarbon::of(&runs, &france()).unwrap().to_string();
+    let value = columns(&text);
+    let number = |column: &str| value(column).parse::<f64>().unwrap();
+    let near = |column: &str, expected: f64| {
+        assert!((number(column) / expected - 1.0).abs() < 1e-6, "{column}: {}", value(column));
+    };
+    // 1,500 J · 1.2 in kWh, at 41.44 g/kWh in kg.
+    near("energy_consumed", 0.0005);
+    near("cpu_energy", 0.0005);
+    near("cpu_power", 120.0);
+    near("emissions", 0.00002072);
+    near("emissions_rate", 0.00002072 / 15.0);
+    near("duration", 15.0);
+    assert_eq!(
+        [value("country_name"), value("country_iso_code"), value("pue")],
+        ["France", "FRA", "1.2"]
+    );
+    for unknown in [
+        "gpu_energy",
+        "ram_energy",
+        "gpu_count",
+        "water_consumed",
+        "wue",
+        "python_version",
+        "codecarbon_version",
+        "on_cloud",
+        "cpu_utilization_percent",
+    ] {
+        assert_eq!(value(unknown), "", "{unknown}");
+    }
+    let nowhere = columns(&CodeCarbon::of(&runs, &Site::default()).unwrap().to_string());
+    assert_eq!(
+        [nowhere("emissions"), nowhere("emissions_rate"), nowhere("country_name")],
+        ["", "", ""]
+    );
+    assert_ne!(nowhere("energy_consumed"), "");
+}
+
+#[test]
+fn a_file_of_codecarbon_is_added_to_in_its_own_order_and_only_once() {
+    let logs = tempfile::tempdir().unwrap();
+    let rows = CodeCarbon::of(&history(&measured(logs.path())), &france()).unwrap();
+    let text = rows.to_string();
+    let turned: Vec<&str> = text.lines().next().unwrap().split(',').rev().collect();
+    let others = ",".repeat(turned.len() - 1);
+    let file = format!("{}\n{others}", turned.join(","));
+    let path = Path::new("emissions.csv");
+    let added = rows.written_into(&file, path).unwrap();
+    assert!(added.starts_with(&format!("{file}\n")), "{added}");
+    assert_eq!(columns(&added)("energy_consumed"), columns(&text)("energy_consumed"));
+    assert_eq!(rows.written_into(&added, path).unwrap(), added);
+    assert_eq!(rows.written_into("", path).unwrap(), text);
+    let ended = rows.written_into(&file.replace('\n', "\r\n"), path).unwrap();
+    assert_eq!(ended, added.replace('\n', "\r\n"));
+    let refused = rows.written_into("timestamp,run_id\n1,2\n", path).unwrap_err();
+    assert!(refused.what().starts_with("`emissions.csv`, line 1: "), "{refused}");
+    let refused = rows.written_into(&format!("{file}\n\"open\n"), path).unwrap_err();
+    assert_eq!(refused.what(), "`emissions.csv` ends within quotes");
+}
+
+/// A validator of the schemas of `BoAmps` 1.1.0.
+fn boamps_faults(report: &Value) -> Option<String> {
+    const PLACE: &str = "https://raw.githubusercontent.com/Boavizta/BoAmps/main/model";
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    for (name, text) in [
+        ("algorithm", include_str!("data/boamps/algorithm_schema.json")),
+        ("dataset", include_str!("data/boamps/dataset_schema.json")),
+        ("hardware", include_str!("data/boamps/hardware_schema.json")),
+        ("measure", include_str!("data/boamps/measure_schema.json")),
+        ("report", include_str!("data/boamps/report_schema.json")),
+    ] {
+        let schema = serde_json::from_str(text).unwrap();
+        compiler.add_resource(&format!("{PLACE}/{name}_schema.json"), schema).unwrap();
+    }
+    let schema = compiler.compile(&format!("{PLACE}/report_schema.json"), &mut schemas).unwrap();
+    schemas.validate(report, schema).err().map(|fault| format!("{fault:#}"))
+}
+
+fn template() -> Value {
+    json!({
+        "task": {
+            "taskFamily": "image classification",
+            "dataset": [{ "dataUsage": "input", "dataType": "image" }],
+        },
+        "infrastructure": { "infraType": "onPremise" },
+    })
+}
+
+#[test]
+fn a_report_of_boamps_is_valid_and_what_the_template_says_stands() {
+    let logs = tempfile::tempdir().unwrap();
+    let report = |run: PathBuf, template: Value| {
+        let report = BoAmps::of(&history(&run), &france(), template, None, SystemTime::now());
+        report.map(|report| serde_json::from_str::<Value>(&report.to_string()).unwrap())
+    };
+    let made = report(measured(logs.path()), template()).unwrap();
+    assert_eq!(boamps_faults(&made), None);
+    // Without the facility's overhead, for which the format has no place.
+    let energy = made["measures"][0]["powerConsumption"].as_f64().unwrap();
+    assert!((energy * 3.6e6 - 1_500.0).abs() < 0.01, "{energy}");
+    assert_eq!(made["task"]["algorithms"][0]["parametersNumber"], 1e-6);
+    assert_eq!(made["task"]["measuredAccuracy"], 0.9);
+    assert_eq!(made["environment"]["powerSourceCarbonIntensity"], 41.44);
+
+    let mut said = template();
+    said["task"]["algorithms"] = json!([{ "framework": "mine" }]);
+    said["environment"] = json!({ "country": "Norway" });
+    let made = report(estimated(logs.path(), HOSTILE), said).unwrap();
+    assert_eq!(boamps_faults(&made), None);
+    assert_eq!(made["task"]["algorithms"][0], json!({ "framework": "mine", "epochsNumber": 3 }));
+    assert_eq!(made["environment"], json!({ "country": "Norway" }));
+    assert_eq!(made["measures"][0]["cpuTrackingMode"], "model");
+    let method = made["measures"][0]["measurementMethod"].as_str().unwrap();
+    assert!(method.ends_with("(model: cpu), estimated by a model, not measured"), "{method}");
+    assert_eq!(made["quality"], "low");
+}
+
+#[test]
+fn the_calibration_of_boamps_is_of_what_is_in_the_total_or_is_not_there() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(logs.path());
+    let calibration = |idle: Value| {
+        made::rewrite(&run, |manifest| {
+            manifest["baseline"] =
+                json!({ "measured": "2026-01-01T00:00:00Z", "duration_s": 10.0, "domains": idle });
+        });
+        let runs = history(&run);
+        let report = BoAmps::of(&runs, &france(), template(), None, SystemTime::now()).unwrap();
+        let report: Value = serde_json::from_str(&report.to_string()).unwrap();
+        let measure = &report["measures"][0];
+        let of = |key: &str| measure.get(key).and_then(Value::as_f64);
+        (of("powerCalibrationMeasurement"), of("durationCalibrationMeasurement"))
+    };
+    let watts = |power: f64| json!({ "power_w": power, "u_w": 1.0 });
+    let (energy, time) = calibration(json!({ "cpu:0": watts(36.0), "psys:0": watts(90.0) }));
+    assert!((energy.unwrap() / 1e-4 - 1.0).abs() < 1e-9, "{energy:?}");
+    assert_eq!(time, Some(10.0));
+    assert_eq!(calibration(json!({ "psys:0": watts(90.0) })), (None, None));
+}
+
+#[test]
+fn a_report_of_boamps_without_task_and_data_is_refused() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = history(&measured(logs.path()));
+    let refusal = |template: Value| {
+        let done = BoAmps::of(&runs, &france(), template, None, SystemTime::now());
+        done.unwrap_err().to_string()
+    };
+    for (place, change) in [
+        ("/task/taskFamily` is missing", json!({})),
+        (
+            "/task/dataset` is no list",
+            json!({ "task": { "taskFamily": "a" }, "infrastructure": { "infraType": "other" } }),
+        ),
+        (
+            "/infrastructure/infraType` is `cloud`, and none of",
+            json!({ "task": template()["task"], "infrastructure": { "infraType": "cloud" } }),
+        ),
+        ("no object", json!([])),
+        ("`measures`", json!({ "measures": [] })),
+    ] {
+        let text = refusal(change);
+        assert!(text.contains(place) && text.contains("give what the log cannot know"), "{text}");
+    }
+}
+
+#[test]
+fn a_bill_of_materials_has_kilowatt_hours_and_tonnes() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = read(&[measured(logs.path()), estimated(logs.path(), HOSTILE)]);
+    for (version, site) in [(Version::V1_6, france()), (Version::V1_7, Site::default())] {
+        let bill = CycloneDx::of(&runs, &site, version, Some(Stage::FineTuning), SystemTime::now());
+        let bill: Value = serde_json::from_str(&bill.unwrap().to_string()).unwrap();
+        assert_eq!(bill["specVersion"], version.to_string());
+        let of = |place: usize| {
+            &bill["components"][place]["modelCard"]["considerations"]["environmentalConsiderations"]
+                ["energyConsumptions"][0]
+        };
+        assert_eq!(of(0)["activity"], "fine-tuning");
+        let energy = of(0)["activityEnergyCost"]["value"].as_f64().unwrap();
+        assert!((energy * 3.6e6 - 1_500.0 * site.pue.value.ratio()).abs() < 0.01, "{energy}");
+        match site.intensity {
+            Some(_) => {
+                let mass = of(0)["co2CostEquivalent"]["value"].as_f64().unwrap();
+                assert!((mass - 2.072e-8).abs() < 1e-12, "{mass}");
+            }
+            None => assert_eq!(of(0).get("co2CostEquivalent"), None),
+        }
+        let said = |place: usize| of(place)["properties"][0].clone();
+        assert_eq!(said(0), json!({ "name": "ergometer:energy", "value": "measured" }));
+        assert_eq!(said(1)["value"], "estimated by a model, not measured");
+        assert_eq!(bill["components"][1]["name"], HOSTILE);
+        // A loss that is no number has no value to tell.
+        assert_eq!(
+            bill["components"][1]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"],
+            json!([])
+        );
+    }
+}
+
+#[test]
+fn the_block_for_the_european_form_is_four_lines_in_megawatt_hours() {
+    let logs = tempfile::tempdir().unwrap();
+    let of = |run: PathBuf, operations| {
+        Gpai::of(&history(&run), &france(), operations).unwrap().to_string()
+    };
+    let text = of(measured(logs.path()), Some(Flop::from_count(3.1e12)));
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.starts_with("Amount of energy used for training: 0.00000050"), "{text}");
+    assert!(text.contains(" MWh (k = 2), measured\n"), "{text}");
+    assert!(text.contains("multiplied by a PUE of 1.2 (the provider's mean)"), "{text}");
+    assert!(text.contains("Training time: 0.00017 days (15.0 s)\n"), "{text}");
+    assert!(
+        text.ends_with("training: 3.1e12 floating-point operations, as the provider says\n"),
+        "{text}"
+    );
+    let text = of(estimated(logs.path(), HOSTILE), None);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.contains("(k = 2), estimated by a model, not measured\n"), "{text}");
+    assert!(text.ends_with("not known to the meter, which counts energy\n"), "{text}");
+    assert!(!text.to_lowercase().contains("complian"), "{text}");
+}
+
+#[test]
+fn there_is_no_score_without_embodied_emissions_and_none_without_an_intensity() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let sci = |arguments: &[&str]| {
+        let (status, out, err) =
+            ergometer(&[&["export", "--format", "sci", run.to_str().unwrap()], arguments].concat());
+        (status, serde_json::from_str::<Value>(&out).unwrap_or_default(), err)
+    };
+    let (status, _, err) = sci(&[]);
+    assert!(status == 1 && err.contains("--country FR"), "{err}");
+    let (_, found, err) = sci(&["--intensity", "100"]);
+    let near = |value: &Value, expected: f64| {
+        assert!((value.as_f64().unwrap() / expected - 1.0).abs() < 1e-6, "{value} {expected}");
+    };
+    assert_eq!(err, "");
+    near(&found[0]["E_kwh"], 1_500.0 / 3.6e6);
+    near(&found[0]["O_g"], 0.1 / 2.4);
+    assert!(found[0]["note"].as_str().unwrap().starts_with("M is not given"));
+    let units: Vec<&str> = found[0]["R"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|unit| unit["unit"].as_str().unwrap())
+        .collect();
+    assert_eq!(units, ["run", "epoch", "step", "sample"]);
+    near(&found[0]["R"][3]["O_g"], 0.1 / 2.4 / 960.0);
+    assert_eq!(found[0]["R"][0].get("sci_g"), None);
+    let (_, found, _) = sci(&["--intensity", "100", "--device", "laptop"]);
+    let (low, mass) =
+        (found[0]["R"][0]["sci_g"][0].as_f64().unwrap(), found[0]["M_g"][0].as_f64().unwrap());
+    assert!(mass > 0.0 && (low - mass - 0.1 / 2.4).abs() < 1e-6, "{found}");
+    assert_eq!(found[0].get("note"), None);
+}
+
+#[test]
+fn a_sentence_says_measured_or_estimated_and_cites_what_it_rests_on() {
+    let logs = tempfile::tempdir().unwrap();
+    let sentence = Sentence::of(&history(&measured(logs.path())), &france()).unwrap();
+    let text = sentence.markdown();
+    assert!(text.starts_with("Training mlp (1,000 parameters, 3 epochs, 15.0 s"), "{text}");
+    assert!(text.contains(") used 1500 J ± 60 J, measured with"), "{text}");
+    assert!(text.contains(" (energy counter: rapl)[^ergometer][^khan2018]."), "{text}");
+    assert!(
+        text.contains(
+            " CO2e[^strubell2019][^ember2026]; the uncertainty is that of the energy alone."
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n[^jcgm100]: Joint Committee for Guides in Metrology (2008)."),
+        "{text}"
+    );
+    // What is given by the user is not the mean of a country, and nowhere is no emission.
+    let given = Site::choose(
+        Some(ergometer_report::quantity::CarbonIntensity::from_grams_per_kilowatt_hour(50.0)),
+        None,
+        None,
+    );
+    let text = Sentence::of(&history(&measured(logs.path())), &given.unwrap()).unwrap().markdown();
+    assert!(
+        text.contains("At 50 g CO2e/kWh (given by the user)") && !text.contains("ember"),
+        "{text}"
+    );
+    let text = Sentence::of(&history(&estimated(logs.path(), HOSTILE)), &Site::default()).unwrap();
+    let (markdown, latex) = (text.markdown(), text.latex());
+    assert!(!markdown.contains("CO2") && !latex.contains("CO$_2$"), "{markdown}");
+    assert!(markdown.starts_with(r#"Training =cmd\|'!A1,"\<b\>    --- \\end\{x\} \$\& \_\*\`%\#\~\^\[x\](y) é (3 epochs, 15.0 s"#), "{markdown}");
+    assert!(latex.starts_with(r#"Training =cmd|'!A1,"\textless{}b\textgreater{}    "#), "{latex}");
+    assert!(latex.contains(r"\textbackslash{}end\{x\} \$\& \_*\textasciigrave{}\%\#\textasciitilde{}\textasciicircum{}[x](y) é ("), "{latex}");
+    assert!(
+        latex.contains("$\\pm$")
+            && latex.contains(", estimated by a model, not measured, with ergometer"),
+        "{latex}"
+    );
+    assert!(latex.lines().skip(1).all(|line| line.is_empty() || line.starts_with('%')), "{latex}");
+}
+
+#[test]
+fn runs_of_one_model_are_one_sentence_about_their_mean() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = read(&made::two_models(logs.path(), 3));
+    let text = Sentence::of(&runs, &Site::default()).unwrap().markdown();
+    assert_eq!(text.matches("Training ").count(), 2, "{text}");
+    assert_eq!(
+        text.matches(" on average over 3 runs, measured with ergometer").count(),
+        2,
+        "{text}"
+    );
+}
+
+#[test]
+fn formats_of_one_run_refuse_several_and_a_run_that_was_stopped_is_said_to_be() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(logs.path());
+    let two = read(&[run.clone(), estimated(logs.path(), "other")]);
+    for refused in [
+        ModelCard::of(&two, &france()).unwrap_err(),
+        Gpai::of(&two, &france(), None).unwrap_err(),
+        BoAmps::of(&two, &france(), template(), None, SystemTime::now()).unwrap_err(),
+    ] {
+        assert!(refused.what().ends_with("is of one run, and 2 are given"), "{refused}");
+    }
+    made::rewrite(&run, |manifest| manifest["state"] = "stopped".into());
+    let runs = history(&run);
+    let said = "of a run that was stopped before its planned end";
+    assert!(ModelCard::of(&runs, &france()).unwrap().to_string().contains(said));
+    assert!(Gpai::of(&runs, &france(), None).unwrap().to_string().contains(said));
+    assert!(Sentence::of(&runs, &france()).unwrap().markdown().contains(said));
+    let bill = CycloneDx::of(&runs, &france(), Version::V1_7, None, SystemTime::now()).unwrap();
+    assert!(bill.to_string().contains(said));
+}
+
+#[test]
+fn a_table_has_the_logs_names_and_digits() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = RunLog::open(estimated(logs.path(), HOSTILE)).unwrap();
+    let of = |kinds: &[Kind]| {
+        let mut text = Vec::new();
+        let runs = [run.clone()];
+        let bad = export::csv::write(&Table::of(&runs, kinds).unwrap(), &mut text).unwrap();
+        assert!(bad.is_empty(), "{bad:?}");
+        String::from_utf8(text).unwrap()
+    };
+    let epochs = of(&[Kind::Epoch]);
+    assert!(epochs.starts_with("run_id,name,framework,parameters,"), "{epochs}");
+    assert!(
+        epochs.contains(",domains.cpu:0.energy_j,domains.cpu:0.u_j,\"metrics.a,\"\"b\"\"\n\"\n"),
+        "{epochs}"
+    );
+    assert!(
+        epochs
+            .contains(",\"=cmd|'!A1,\"\"<b>\u{85}\u{2028}\r\n--- \\end{x} $& _*`%#~^[x](y) é\",,,"),
+        "{epochs}"
+    );
+    assert_eq!(epochs.matches(",estimated,true,").count(), 3, "{epochs}");
+    assert_eq!(epochs.matches(",NaN\n").count(), 3, "{epochs}");
+    assert!(epochs.contains(",5,500,"), "{epochs}");
+    assert_eq!(of(&[Kind::Step]).matches(",step,").count(), 30 + 1);
+    let whole = of(&[Kind::End]);
+    assert_eq!(whole.matches(",end,").count(), 1, "{whole}");
+    assert!(whole.contains(",15,1500,"), "{whole}");
+}
+
+#[test]
+fn where_no_sensor_told_of_anything_the_sum_is_empty() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(logs.path());
+    let log = run.join("rank-00000.jsonl");
+    let unknown = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["kind"] == "epoch" && line["epoch"] == 1 {
+            (line["energy_j"], line["u_j"]) = (Value::Null, Value::Null);
+            (line["total_j"], line["domains"]) = (json!(0), json!({}));
+        } else if line["kind"] == "epoch" && line["epoch"] == 2 {
+            (line["energy_j"], line["u_j"]) = (Value::Null, Value::Null);
+        }
+        format!("{line}\n")
+    };
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.lines().map(unknown).collect::<String>()).unwrap();
+    let (runs, mut table) = ([RunLog::open(&run).unwrap()], Vec::new());
+    export::csv::write(&Table::of(&runs, &[Kind::Epoch]).unwrap(), &mut table).unwrap();
+    let table = String::from_utf8(table).unwrap();
+    let place = table.lines().next().unwrap().split(',').position(|name| name == "total_j");
+    let totals: Vec<&str> = table
+        .lines()
+        .skip(1)
+        .map(|row| {
+            row.split("\"a \"\"quoted").next().unwrap().split(',').nth(place.unwrap()).unwrap()
+        })
+        .collect();
+    assert_eq!(totals, ["", "1000", "1500"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_written_to_and_never_read() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs")).to_str().unwrap().to_owned();
+    let pipe = logs.path().join("pipe");
+    if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        return; // No mkfifo on this system.
+    }
+    for format in ["gpai", "model-card", "codecarbon"] {
+        let (told, answers) = channel();
+        let (from, run, to) = (pipe.clone(), run.clone(), pipe.to_str().unwrap().to_owned());
+        let heard = told.clone();
+        let reader = Builder::new().name("reader".to_owned());
+        reader.spawn(move || heard.send(fs::read_to_string(from).unwrap())).unwrap();
+        let writer = Builder::new().name("writer".to_owned()).spawn(move || {
+            let arguments = ["export", "--format", format, "--country", "FR", "-o", &to, &run];
+            let (_, _, err) = ergometer(&arguments);
+            told.send(err)
+        });
+        writer.unwrap();
+        let answers: Vec<String> = (0..2)
+            .map(|_| answers.recv_timeout(Duration::from_secs(30)).expect("the pipe was read"))
+            .collect();
+        let begin = ["Amount of energy", "---\nco2_eq_emissions:", "timestamp,"];
+        let is_whole = |text: &String| begin.iter().any(|begin| text.starts_with(begin));
+        assert!(answers.iter().any(is_whole), "{format}: {answers:?}");
+    }
+}
+
+#[test]
+fn what_is_only_replaced_need_not_be_text() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let file = logs.path().join("old");
+    let export = |format: &str| {
+        fs::write(&file, b"\xff\xfe").unwrap();
+        let (run, file) = (run.to_str().unwrap(), file.to_str().unwrap());
+        let arguments = ["export", "--format", format, "--country", "FR", "-o", file, run];
+        ergometer(&arguments).0
+    };
+    assert_eq!(export("gpai"), 0);
+    assert!(fs::read_to_string(&file).unwrap().starts_with("Amount of energy"));
+    // A card keeps what was there, so it has to be understood.
+    assert_eq!(export("model-card"), 1);
+    assert_eq!(fs::read(&file).unwrap(), b"\xff\xfe");
+}
+
+#[test]
+fn a_parquet_file_begins_and_ends_as_one_and_knows_its_length() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = [RunLog::open(measured(logs.path())).unwrap()];
+    let mut file = Vec::new();
+    export::parquet::write(&Table::of(&runs, &[Kind::Step]).unwrap(), &mut file).unwrap();
+    assert!(file.starts_with(b"PAR1") && file.ends_with(b"PAR1"));
+    let length = u32::from_le_bytes(file[file.len() - 8..file.len() - 4].try_into().unwrap());
+    let footer = &file[file.len() - 8 - length as usize..file.len() - 8];
+    // A structure whose first field is the version, 2, and whose last is who wrote it.
+    assert_eq!(footer[..2], [0x15, 4]);
+    assert!(footer.ends_with(format!("ergometer {}\0", env!("CARGO_PKG_VERSION")).as_bytes()));
+}
+
+#[test]
+fn an_option_that_a_format_does_not_heed_is_refused() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(logs.path());
+    for (format, option) in [
+        ("csv", "--latex"),
+        ("gpai", "--stage=fine-tuning"),
+        ("sentence", "--rows=steps"),
+        ("csv", "--country=FR"),
+        ("sci", "--operations=1"),
+        ("model-card", "--spec=1.6"),
+    ] {
+        let (status, out, err) =
+            ergometer(&["export", "--format", format, option, run.to_str().unwrap()]);
+        assert_eq!((status, out.as_str()), (1, ""), "{format} {option}");
+        assert!(err.contains(&format!("`{format}`")) && err.contains("leave"), "{err}");
+    }
+}

@@ -1,0 +1,319 @@
+//! MLflow, on a server that keeps to its rules and can be slow, refuse, or be gone.
+
+mod tracking;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ergometer::log::Line;
+use ergometer::{Meter, Run, RunBuilder, RunLog};
+use ergometer_sinks::mlflow::Mlflow;
+use ergometer_sinks::tally::Tally;
+use ergometer_sinks::{prometheus, replay};
+use serde_json::json;
+
+use crate::lab::{Lab, constant, cpu, gpu, lines, windows};
+use tracking::{Mood, Stored, Tracking};
+
+fn measured(lab: &Lab) -> Meter {
+    lab.meter([gpu(constant(300.0)), cpu(constant(80.0))])
+}
+
+/// Epochs of three steps of a second.
+fn train(lab: &Lab, run: &Run, epochs: std::ops::RangeInclusive<u64>) {
+    for _epoch in run.epochs(epochs) {
+        for step in run.steps(0..3) {
+            lab.pass(1_000);
+            run.metric("loss", 1.0 / f64::from(step + 1));
+        }
+        run.metric("accuracy", 0.9);
+    }
+}
+
+/// Trains with a sink, and gives the log.
+fn trained(lab: &Lab, builder: RunBuilder, epochs: u64) -> RunLog {
+    let run = builder.start().unwrap();
+    let path = run.path().to_owned();
+    train(lab, &run, 1..=epochs);
+    run.finish().unwrap();
+    RunLog::open(path).unwrap()
+}
+
+/// What the log says of the sink.
+fn said(log: &RunLog) -> Vec<String> {
+    let events = lines(log.directory()).into_iter().filter_map(|line| match line {
+        Line::Event(event) if event.event == "mlflow" => event.detail,
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_run_is_there_with_its_parameters_its_epochs_its_powers_and_its_end() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink().experiment("digits");
+    let delivery = sink.delivery();
+    let run = measured(&lab).run("mlp").parameters(1_234).note("batch size", 32).observe(sink);
+    let log = trained(&lab, run, 5);
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    let run = server.ended();
+    assert_eq!(server.state.lock().unwrap().experiments[run.experiment], "digits");
+    assert_eq!((run.name.as_str(), run.status.as_str()), ("mlp", "FINISHED"));
+    assert_eq!(
+        (run.params["parameters"].as_str(), run.params["batch size"].as_str()),
+        ("1234", "32")
+    );
+    assert_eq!(run.tags["ergometer.run_id"], log.manifest.run_id);
+    assert!(run.tags["mlflow.note.content"].contains("epoch 5"), "{:?}", run.tags);
+    let windows = windows(log.directory());
+    let epochs: Vec<(i64, f64)> = windows
+        .iter()
+        .filter_map(|it| {
+            Some((i64::try_from(it.epoch.filter(|_| it.steps.is_some())?).unwrap(), it.energy?))
+        })
+        .map(|(epoch, energy)| (epoch, serde_json::to_string(&energy).unwrap().parse().unwrap()))
+        .collect();
+    assert_eq!(epochs.len(), 5);
+    assert_eq!(run.metric("energy/epoch_joules"), epochs);
+    assert_eq!(run.metric("epoch/accuracy"), [1, 2, 3, 4, 5].map(|epoch| (epoch, 0.9)));
+    assert_eq!(run.metric("step/loss").len(), 15);
+    assert_eq!(run.metric("energy/total_joules").len(), 1);
+    let watts = run.metric("system/gpu_0_power_usage_watts");
+    assert_eq!(watts.len(), 1, "one in ten seconds: {watts:?}");
+    assert!((watts[0].1 - 300.0).abs() < 3.0, "{watts:?}");
+    assert!(run.keys().contains("system/cpu_package_0_power_usage_watts"));
+    assert!(run.keys().contains("energy/epoch_joules/gpu-GPU-0"), "{:?}", run.keys());
+    assert!(run.keys().contains("uncertainty/total_joules/cpu-package-0"));
+    assert_eq!(server.refused(), [""; 0]);
+    assert_eq!(delivery.lost(), 0);
+}
+
+#[test]
+fn requests_keep_to_the_limits_and_hostile_names_to_the_rules() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let mut builder = measured(&lab).run("wide \u{1f600}'\"`").observe(sink);
+    for place in 0..250 {
+        builder = builder.note(format!("note {place}"), "ä\"".repeat(5_000));
+    }
+    let run = builder.start().unwrap();
+    for _epoch in run.epochs(1..=1) {
+        for place in 0..2_500 {
+            run.metric(&format!("metric {place}"), f64::from(place));
+        }
+        for hostile in ["top[5]", "top(5)", "../../etc", "/", "a//b", "naïve", "loss\r\nX: 1"] {
+            run.metric(hostile, f64::NAN);
+        }
+        lab.pass(1_000);
+    }
+    run.finish().unwrap();
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(server.refused(), [""; 0]);
+    let run = server.ended();
+    assert_eq!(run.params.len(), 250);
+    let noted = run.keys().iter().filter(|key| key.starts_with("epoch/metric ")).count();
+    assert_eq!(noted, 2_500);
+    let not_numbers = run.metrics.iter().filter(|metric| metric.3 == "NaN");
+    assert_eq!(not_numbers.count(), 7, "each under a key of its own");
+    let asked = server.state.lock().unwrap().asked.clone();
+    assert!(asked.iter().filter(|asked| asked.2 == 1_000).count() >= 2, "{asked:?}");
+}
+
+#[test]
+fn a_server_that_refuses_loses_what_it_refuses_and_nobody_tells_the_token() {
+    for (status, kind) in [(403, "403"), (400, "400")] {
+        let (lab, server) = (Lab::new(), Tracking::start());
+        // A server that throws back what it was sent.
+        let echo = json!({ "error_code": "Bearer s3cret", "message": "Bearer s3cret" });
+        server.is(Mood::Says(status, echo.to_string()));
+        let sink = server.sink().bearer("s3cret").unwrap();
+        let (debug, delivery) = (format!("{sink:?}"), sink.delivery());
+        let log = trained(&lab, measured(&lab).run("mlp").observe(sink), 20);
+        let lost = delivery.wait(Duration::from_secs(20)).unwrap_err();
+        assert_eq!(delivery.lost(), 21, "twenty epochs and the end");
+        let said = said(&log);
+        assert!(said[0].contains(kind), "{said:?}");
+        let refusal = server.sink().bearer("s3cret").unwrap().upload(&log).unwrap_err();
+        assert_eq!(refusal.is_permission_denied(), status == 403);
+        let asked = server.state.lock().unwrap().asked.clone();
+        assert!(asked.iter().all(|(_, token, _)| token.as_deref() == Some("Bearer s3cret")));
+        let logged = std::fs::read_dir(log.directory()).unwrap();
+        let logged = logged.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let all = format!("{debug} {lost} {lost:?} {refusal} {refusal:?} {said:?}");
+        assert!(!(all + &logged.collect::<String>()).contains("s3cret"));
+    }
+}
+
+#[test]
+fn a_slow_server_delays_no_step_and_no_end() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    server.is(Mood::Slow(Duration::from_millis(500)));
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let start = Instant::now();
+    let log = trained(&lab, measured(&lab).run("mlp").observe(sink), 20);
+    // The server alone would take ten seconds and more.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(delivery.wait(Duration::ZERO).unwrap_err().is_lost(), "it is still at work");
+    server.is(Mood::Well);
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(server.run().metric("energy/epoch_joules").len(), 20);
+    assert_eq!(said(&log), [""; 0]);
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_while_is_told_all_of_it() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let run = measured(&lab).run("mlp").observe(sink).start().unwrap();
+    let path = run.path().to_owned();
+    train(&lab, &run, 1..=3);
+    server.is(Mood::Gone);
+    train(&lab, &run, 4..=6);
+    let start = Instant::now();
+    // The training goes on meanwhile, and says that the server is gone.
+    while said(&RunLog::open(&path).unwrap()).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        lab.pass(100);
+    }
+    server.is(Mood::Well);
+    train(&lab, &run, 7..=9);
+    run.finish().unwrap();
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(delivery.lost(), 0);
+    let run = server.ended();
+    assert_eq!(run.metric("energy/epoch_joules").len(), 9);
+    assert_eq!(said(&RunLog::open(&path).unwrap()).len(), 1, "once");
+}
+
+#[test]
+fn what_was_lost_is_counted_and_an_upload_tells_it_once() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let run = measured(&lab).run("mlp").observe(sink).start().unwrap();
+    let path = run.path().to_owned();
+    train(&lab, &run, 1..=12);
+    // What has been told so far has arrived.
+    let start = Instant::now();
+    while server.runs().iter().all(|run| run.metric("energy/epoch_joules").len() < 10) {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        lab.pass(100);
+        thread::sleep(Duration::from_millis(2));
+    }
+    server.is(Mood::Says(401, String::new()));
+    train(&lab, &run, 13..=20);
+    run.finish().unwrap();
+    assert!(delivery.wait(Duration::from_secs(20)).is_err());
+    assert!(delivery.lost() >= 8, "{}", delivery.lost());
+    server.is(Mood::Well);
+    let before = server.run();
+    assert_eq!(before.status, "RUNNING");
+    let log = RunLog::open(&path).unwrap();
+    let (uploaded, bad) = server.sink().upload(&log).unwrap();
+    assert!(bad.is_empty());
+    let after = server.run();
+    assert_eq!(after.status, "FINISHED");
+    assert_eq!(after.metric("energy/epoch_joules").len(), 20);
+    assert!(before.metrics.is_subset(&after.metrics), "what was told live is what the log tells");
+    assert_eq!(uploaded.there, before.metrics.len());
+    assert_eq!(uploaded.sent, after.metrics.len() - before.metrics.len());
+    let (again, _) = server.sink().upload(&log).unwrap();
+    assert_eq!((again.sent, again.there), (0, after.metrics.len()));
+    assert_eq!(server.run().metrics, after.metrics);
+    assert_eq!(server.refused(), [""; 0]);
+}
+
+#[test]
+fn a_run_that_somebody_else_has_begun_is_added_to_and_left_open() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let theirs = Stored {
+        status: "RUNNING".to_owned(),
+        tags: [("mlflow.note.content".to_owned(), "ours".to_owned())].into(),
+        params: [("parameters".to_owned(), "5".to_owned())].into(),
+        ..Stored::default()
+    };
+    server.state.lock().unwrap().runs.push(theirs);
+    let variable = |name: &str| match name {
+        "MLFLOW_TRACKING_URI" => Some(server.url.clone()),
+        "MLFLOW_RUN_ID" => Some("run-0".to_owned()),
+        "MLFLOW_TRACKING_USERNAME" => Some("me".to_owned()),
+        "MLFLOW_TRACKING_PASSWORD" => Some("s3cret".to_owned()),
+        _ => None,
+    };
+    let sink = Mlflow::from_variables(variable).unwrap().unwrap();
+    let delivery = sink.delivery();
+    let log =
+        trained(&lab, measured(&lab).run("mlp").parameters(7).note("seed", 1).observe(sink), 2);
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    let run = server.run();
+    assert_eq!((run.status.as_str(), run.params["parameters"].as_str()), ("RUNNING", "5"));
+    assert_eq!(run.params["seed"], "1");
+    assert_eq!(run.tags["mlflow.note.content"], "ours");
+    assert!(run.tags.contains_key("ergometer.summary"));
+    assert_eq!(run.metric("energy/epoch_joules").len(), 2);
+    // An upload knows it by its tag, and that it is somebody else's.
+    let (uploaded, _) = server.sink().upload(&log).unwrap();
+    assert_eq!((uploaded.run.as_str(), uploaded.sent), ("run-0", 0));
+    assert_eq!(server.run().status, "RUNNING");
+    assert_eq!(server.refused(), [""; 0]);
+    let asked = server.state.lock().unwrap().asked.clone();
+    assert!(asked.iter().any(|asked| asked.1.as_deref() == Some("Basic bWU6czNjcmV0")));
+}
+
+#[test]
+fn a_run_that_is_resumed_goes_on_where_it_was() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let log = trained(&lab, measured(&lab).run("mlp").observe(server.sink()), 2);
+    server.ended();
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let run = measured(&lab).resume(log.directory()).unwrap().observe(sink).start().unwrap();
+    train(&lab, &run, 3..=4);
+    run.finish().unwrap();
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    let run = server.run();
+    assert_eq!(run.status, "FINISHED");
+    assert_eq!(
+        run.metric("energy/epoch_joules").iter().map(|it| it.0).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+    let (uploaded, _) = server.sink().upload(&log).unwrap();
+    assert_eq!(uploaded.sent, 0, "{uploaded:?}");
+}
+
+#[test]
+fn what_became_known_of_an_epoch_when_it_was_over_is_the_epoch_s() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let run = measured(&lab).run("mlp").observe(sink).start().unwrap();
+    let path = run.path().to_owned();
+    train(&lab, &run, 1..=2);
+    for epoch in 1..=2 {
+        run.records().epoch_metrics(epoch, [("valid/Accuracy".to_owned(), 0.5)]);
+    }
+    lab.pass(1_000);
+    run.finish().unwrap();
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(server.ended().metric("epoch/valid/Accuracy"), [(1, 0.5), (2, 0.5)]);
+    let log = RunLog::open(&path).unwrap();
+    assert_eq!(server.sink().upload(&log).unwrap().0.sent, 0);
+    let mut tally = Tally::default();
+    replay(&log, &mut tally).unwrap();
+    let page = prometheus::text([&tally]);
+    assert!(page.contains("metric=\"valid/Accuracy\""), "{page}");
+}
+
+#[test]
+fn what_is_no_mlflow_is_said_to_be_none() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let log = trained(&lab, measured(&lab).run("mlp"), 1);
+    server.is(Mood::Says(200, "<html>".to_owned()));
+    let refusal = server.sink().upload(&log).unwrap_err();
+    assert!(refusal.to_string().contains("does not answer as MLflow does"), "{refusal}");
+    assert!(Mlflow::new("sqlite:///mlflow.db").is_err());
+    assert!(Mlflow::from_variables(|_| None).unwrap().is_none());
+}

@@ -1,0 +1,267 @@
+# needs: mlflow==3.17.2
+"""A real MLflow server shows what trainings and logs tell it, is killed in between, and has everything once.
+
+On loopback, with a data base of SQLite. Everything is read back by MLflow's own client.
+"""
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+sys.path.pop(0)  # this file is called as the package is
+os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", GIT_PYTHON_REFRESH="quiet")
+from mlflow.tracking import MlflowClient  # noqa: E402
+
+SCRATCH, RUNS = Path(os.environ["SCRATCH"]), Path(os.environ["RUNS"])
+ERGOMETER, MONITORED = os.environ["ERGOMETER"], os.environ["MONITORED"]
+EXPERIMENT = "ergometer's own"
+
+
+class Server:
+    def __init__(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = taken.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        log = open(SCRATCH / "server.log", "a")
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", f"sqlite:///{SCRATCH}/mlflow.db", "--workers", "1"]
+        command += ["--artifacts-destination", str(SCRATCH / "artifacts")]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=SCRATCH, start_new_session=True)
+        open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        for _ in range(1_200):
+            assert self.process.poll() is None, (SCRATCH / "server.log").read_text()[-2_000:]
+            try:
+                open_url(f"{self.url}/health", timeout=2)
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("the server does not start")
+
+    def kill(self):
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+server = Server()
+
+
+def train(name, seconds, **environment):
+    """Begins a training that tells the server."""
+    out = SCRATCH / name
+    environment = {
+        **os.environ,
+        "SCRAPE": "127.0.0.1:0",
+        "MLFLOW_TRACKING_URI": server.url,
+        "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
+        **environment,
+    }
+    log = open(SCRATCH / f"{name}.log", "w")
+    process = subprocess.Popen([MONITORED, str(out), str(seconds)], stdout=log, stderr=log, env=environment)
+    return process, out / "runs"
+
+
+def export(*paths, status=0):
+    command = [ERGOMETER, "export", *map(str, paths), "--format", "mlflow", "--url", server.url]
+    done = subprocess.run([*command, "--experiment", EXPERIMENT], capture_output=True, text=True)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done.stderr
+
+
+def windows(run, kind):
+    """The lines of a run's log of this kind."""
+    for log in sorted(run.glob("rank-*.jsonl")):
+        for line in log.read_text().splitlines():
+            line = json.loads(line)
+            if line["kind"] == kind:
+                yield line
+
+
+def the_run(runs):
+    (run,) = [manifest.parent for manifest in runs.glob("*/run.json")]
+    return run
+
+
+def stored(run_id, count=1):
+    """The server's run of this id of ours."""
+    client = MlflowClient(server.url)
+    experiments = [it.experiment_id for it in client.search_experiments()]
+    # The client reads all of them: what a search for hostile words finds is our own business.
+    found = [it for it in client.search_runs(experiments, max_results=1_000) if it.data.tags.get("ergometer.run_id") == run_id]
+    assert len(found) == count, (run_id, len(found))
+    return found[0] if found else None
+
+
+def histories(run):
+    """Every value that the server has of a run: key to a list of (step, time, value)."""
+    client = MlflowClient(server.url)
+    return {
+        key: [(it.step, it.timestamp, it.value) for it in client.get_metric_history(run.info.run_id, key)]
+        for key in run.data.metrics
+    }
+
+
+def agree(run, stored):
+    """The server has what the log has, each value once."""
+    all = histories(stored)
+    for key, points in all.items():
+        places = [point[:2] for point in points]
+        assert len(set(places)) == len(places), (key, places)
+    for kind, name in [("epoch", "epoch"), ("end", "total")]:
+        logged = [it for it in windows(run, kind) if it.get("energy_j") is not None]
+        told = [
+            (step, value)
+            for key, points in all.items()
+            if key == f"energy/{name}_joules" or key.startswith(f"energy/{name}_joules_") and "_per_" not in key
+            for step, _, value in points
+        ]
+        ours = [(it["epoch"] if kind == "epoch" else it["steps"] or it["epochs"], it["energy_j"]) for it in logged]
+        assert sorted(told) == sorted(ours), (name, sorted(told)[:3], sorted(ours)[:3], len(told), len(ours))
+    for window in windows(run, "epoch"):
+        for metric, value in window.get("metrics", {}).items():
+            there = [it for it in all[f"epoch/{metric}"] if it[0] == window["epoch"]]
+            assert len(there) == 1, (metric, window["epoch"], there)
+            assert there[0][2] == value or value is None and math.isnan(there[0][2]), (metric, there, value)
+    return all
+
+
+def gone_and_back():
+    """A server that is killed in the middle and comes back is told everything by the training itself."""
+    process, runs = train("back", 30)
+    time.sleep(8)
+    server.kill()
+    time.sleep(4)
+    server.start()
+    assert process.wait(timeout=120) == 0, (SCRATCH / "back.log").read_text()
+    run = the_run(runs)
+    there = stored(run.name)
+    assert there.info.status == "FINISHED"
+    all = agree(run, there)
+    epochs = sum(1 for _ in windows(run, "epoch"))
+    assert epochs > 5 and "step/loss" in all, (epochs, sorted(all))
+    powers = [key for key in all if key.startswith("system/") and "_power_usage_watts" in key]
+    assert powers, sorted(all)
+    assert there.data.params["parameters"] == "256"
+    assert "epoch" in there.data.tags["mlflow.note.content"]
+    said = [it for it in windows(run, "event") if it["event"] == "mlflow"]
+    assert len(said) == 1, said
+    export(runs)
+    assert histories(stored(run.name)) == all, "the log tells what the training told"
+    print(f"killed and back: {epochs} epochs, {sum(map(len, all.values()))} values, powers {powers}")
+
+
+def gone_for_good():
+    """What a training could not tell, an export tells once."""
+    process, runs = train("gap", 14)
+    time.sleep(7)
+    server.kill()
+    assert process.wait(timeout=120) != 0, "the program says that something was lost"
+    assert "lost" in (SCRATCH / "gap.log").read_text() or "arrived" in (SCRATCH / "gap.log").read_text()
+    refused = export(runs, status=1)
+    assert "cannot be reached" in refused, refused
+    server.start()
+    run = the_run(runs)
+    before = stored(run.name)
+    assert before.info.status == "RUNNING"
+    before = histories(before)
+    export(runs)
+    after = stored(run.name)
+    assert after.info.status == "FINISHED"
+    all = agree(run, after)
+    count = sum(map(len, all.values())), sum(map(len, before.values()))
+    assert count[0] > count[1] > 0, count
+    for key, points in before.items():
+        assert set(points) <= set(all[key]), key
+    export(runs)
+    assert histories(stored(run.name)) == all, "a second export changes nothing"
+    print(f"killed for good: {count[1]} values before the export, {count[0]} after it, none twice")
+    return run
+
+
+def joined():
+    """A run that Python has begun gets our values, and stays Python's."""
+    client = MlflowClient(server.url)
+    theirs = client.create_run("0", run_name="python")
+    client.log_param(theirs.info.run_id, "parameters", "their own")
+    client.set_tag(theirs.info.run_id, "mlflow.note.content", "their note")
+    process, runs = train("joined", 3, MLFLOW_RUN_ID=theirs.info.run_id)
+    assert process.wait(timeout=60) == 0, (SCRATCH / "joined.log").read_text()
+    run = the_run(runs)
+    there = stored(run.name)
+    assert there.info.run_id == theirs.info.run_id and there.info.status == "RUNNING"
+    assert there.data.params["parameters"] == "their own"
+    assert there.data.tags["mlflow.note.content"] == "their note"
+    agree(run, there)
+    client.set_terminated(theirs.info.run_id)
+
+
+def everything():
+    """Every run that there is, exported at once and again."""
+    export(RUNS)
+    ours = [manifest.parent for manifest in RUNS.glob("*/run.json")]
+    for run in ours:
+        agree(run, stored(json.loads((run / "run.json").read_text())["run_id"]))
+    count = len(MlflowClient(server.url).search_runs(["0", "1"], max_results=1_000))
+    export(RUNS)
+    assert len(MlflowClient(server.url).search_runs(["0", "1"], max_results=1_000)) == count
+    print(f"exported: {len(ours)} runs")
+
+
+def hostile(run):
+    """A run with names that nobody should give, and a loss that is no number."""
+    copy = SCRATCH / "hostile"
+    shutil.copytree(run, copy)
+    manifest = json.loads((copy / "run.json").read_text())
+    ours, name = manifest["run_id"], "x' OR 1=1 --\"`%"
+    manifest["run_id"] = manifest["name"] = name
+    manifest["notes"] = {"../../etc": "é" * 9_000, "a[0]": "\n\"'", "naïve": ""}
+    (copy / "run.json").write_text(json.dumps(manifest))
+    for log in copy.glob("rank-*.jsonl"):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        for line in lines:
+            line["run_id"] = name
+            if line["kind"] == "epoch":
+                line["metrics"] = {"top-5[a]": 0.5, "top-5(a)": 0.25, "/": 1.0, "nan": None}
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    export(copy)
+    export(copy)
+    there = stored("x%27%20OR%201%3D1%20--%22%60%25")
+    assert there.info.run_name == name
+    assert len(there.data.params) == 4, there.data.params
+    all = histories(there)
+    epochs = sum(1 for _ in windows(copy, "epoch"))
+    keys = [key for key in all if key.startswith("epoch/")]
+    assert len(keys) == 4 and all_of(len(all[key]) == epochs for key in keys), (keys, epochs)
+    assert all_of(math.isnan(value) for _, _, value in all["epoch/nan"])
+    assert stored(ours)
+
+
+all_of = all
+
+
+def main():
+    server.start()
+    gone_and_back()
+    run = gone_for_good()
+    joined()
+    everything()
+    hostile(run)
+
+
+try:
+    main()
+finally:
+    server.kill()
