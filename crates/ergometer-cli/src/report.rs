@@ -1,6 +1,5 @@
 //! `ergometer report`: what each run came to.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use ergometer_report::site::Site;
 use ergometer_report::{History, Page};
 use serde::Serialize;
 
+use crate::file::replace;
 use crate::logs::Runs;
 use crate::place::Place;
 use crate::{FAILURE, complain, write_json};
@@ -120,31 +120,10 @@ impl Report {
     fn write_page(&self, path: &Path, runs: &[History], site: &Site) -> Result<String> {
         let page = Page::of(runs, self.metric.as_deref(), site)?;
         let html = page.to_string();
-        replace(path, &html)?;
+        replace(path, |file| {
+            file.write_all(html.as_bytes()).map_err(|cause| Error::file("write", path, cause))
+        })?;
         let size = html.len().div_ceil(1_000);
         Ok(format!("{}: `{}`, {size} kB", page.title(), path.display()))
     }
-}
-
-/// Puts a file with this text in the place of what was there, in one go.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !directory.is_dir() {
-        return Err(Error::absent(format!("there is no directory `{}`", directory.display()))
-            .cure("make it, or write the page elsewhere"));
-    }
-    let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
-        return Err(Error::invalid(format!("`{}` is no name of a file", path.display()))
-            .cure("give the page's own name, such as report.html"));
-    };
-    let draft = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, path));
-    written.map_err(|cause| {
-        // What could not be put in its place is not left behind.
-        let _ = fs::remove_file(&draft);
-        Error::file("write", path, cause)
-    })
 }
