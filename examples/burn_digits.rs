@@ -23,9 +23,11 @@ use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{
     ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
 };
+use ergometer_burn::MetricLog;
 use ergometer_burn::prelude::*;
 use ergometer_examples::digits;
 use ergometer_examples::images::Images;
+use ergometer_sinks::Sinks;
 
 const EPOCHS: usize = 10;
 const BATCH: usize = 32;
@@ -40,10 +42,12 @@ fn main() -> ergometer_examples::Result<()> {
     let device = device.autodiff();
     let model = Model::new(&device);
 
-    let run = ergometer_burn::meter(&device)?.run("burn-cnn").start()?;
+    let run =
+        ergometer_burn::meter(&device)?.run("burn-cnn").observe(Sinks::configured()?).start()?;
     let logs = run.path().join("burn");
-    let training = SupervisedTraining::new(logs, run.train(training), run.valid(test))
+    let training = SupervisedTraining::new(&logs, run.train(training), run.valid(test))
         .metrics((LossMetric::new(), AccuracyMetric::new()))
+        .with_metric_logger(MetricLog::new(&run, &logs))
         .with_energy(&run)
         .num_epochs(EPOCHS)
         .summary();

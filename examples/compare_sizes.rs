@@ -5,6 +5,7 @@
 //!
 //! ```sh
 //! cargo run --release -p ergometer-examples --example compare_sizes
+//! ERGOMETER_TENSORBOARD=tensorboard cargo run --release -p ergometer-examples --example compare_sizes
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that reports on its terminal")]
 
@@ -24,6 +25,7 @@ use ergometer_examples::images::{Batch, Images};
 use ergometer_examples::perceptron::{Layer, Perceptron};
 use ergometer_examples::{Result, digits, idx, threads};
 use ergometer_report::Comparison;
+use ergometer_sinks::Sinks;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const BATCH: usize = 128;
@@ -162,6 +164,7 @@ impl Study<'_> {
             .note("epochs", self.arguments.epochs)
             .note("batch", BATCH)
             .note("threads", self.threads)
+            .observe(Sinks::configured()?)
             .start()?;
         for epoch in run.epochs(1..=self.arguments.epochs) {
             let mut loss = 0.0;

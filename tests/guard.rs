@@ -162,6 +162,29 @@ fn diminishing_returns_may_only_warn_and_know_the_metrics_of_evaluations() {
 }
 
 #[test]
+fn diminishing_returns_know_metrics_that_come_when_the_epoch_is_over() {
+    let lab = Lab::new();
+    let watch = Watch::new("valid/Accuracy", Direction::Higher, Energy::from_joules(1e3), 3);
+    let guard = DiminishingReturns::new(watch.unwrap());
+    let run = lab.meter([cpu(constant(100.0))]).run("late").observe(guard).start().unwrap();
+    let records = run.records();
+    let mut epochs = 0;
+    for epoch in run.epochs(1..=20) {
+        run.steps(0..10).for_each(|_| lab.pass(100));
+        epochs += 1;
+        if epoch > 1 {
+            // As burn does: of the epoch before, in the middle of this one.
+            records.epoch_metrics(epoch - 1, [("valid/Accuracy".to_owned(), 0.9)]);
+        }
+    }
+    let path = run.path().to_owned();
+    let reason = run.finish().unwrap().end.reason.unwrap();
+    assert!(reason.contains("of valid/Accuracy, worth"), "{reason}");
+    assert!((4..20).contains(&epochs), "{epochs}");
+    assert_eq!(events(&path, "diminishing-returns").len(), 1);
+}
+
+#[test]
 fn a_forecast_goes_by_what_the_meter_will_show_however_uncertain_its_scale() {
     let lab = Lab::new();
     let sensor = cpu(constant(100.0)).specified(|it| it.gain = 0.35);

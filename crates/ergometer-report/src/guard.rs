@@ -25,8 +25,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ergometer::record::Status;
-use ergometer::{Budget, Energy, EpochSum, Error, Kind, Observer, Record, Result, Verdict};
+use ergometer::record::{Event, Status};
+use ergometer::{
+    Budget, Energy, EpochSum, Error, Kind, Observer, Record, Result, Timestamp, Verdict,
+};
 
 use crate::analysis::projection::Projection;
 use crate::analysis::returns::Watch;
@@ -154,14 +156,22 @@ impl Observer for Forecast {
 /// Epochs before a forecast says anything: with the first left out, two show a scatter.
 const FEWEST: u64 = 3;
 
+/// Epochs whose metric may still come; burn is less than one behind.
+const MOST_OPEN: usize = 64;
+
 /// Ends the loop once a metric no longer gets better at the price that its user is ready to pay.
 ///
-/// The metric is that of the epoch, or else of a phase within it, an evaluation.
+/// The metric is that of the epoch, also where it becomes known when the epoch is over (burn's `valid/Accuracy`), or else of a
+/// phase within it, an evaluation.
 #[derive(Clone, Debug)]
 pub struct DiminishingReturns {
     watch: Watch,
     /// The metric in a phase of the epoch under way, and in which lane that was.
     evaluated: Option<(u32, f64)>,
+    /// What the last epochs used, as far as their metric is not known, by their numbers.
+    open: BTreeMap<u64, Energy>,
+    /// Why to end, until it is asked for.
+    reason: Option<String>,
     warns: bool,
     said: bool,
 }
@@ -169,12 +179,34 @@ pub struct DiminishingReturns {
 impl DiminishingReturns {
     /// Ends the loop when `watch` says so.
     pub fn new(watch: Watch) -> DiminishingReturns {
-        DiminishingReturns { watch, evaluated: None, warns: false, said: false }
+        DiminishingReturns {
+            watch,
+            evaluated: None,
+            open: BTreeMap::new(),
+            reason: None,
+            warns: false,
+            said: false,
+        }
     }
 
     /// Has the log warned once, and the training go on.
     pub fn warn(self) -> DiminishingReturns {
         DiminishingReturns { warns: true, ..self }
+    }
+
+    fn weigh(&mut self, value: f64, energy: Energy) {
+        if !self.said {
+            self.reason = self.watch.epoch(value, energy);
+            self.said = self.reason.is_some();
+        }
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        match self.reason.take() {
+            None => Verdict::GoOn,
+            Some(reason) if self.warns => Verdict::Warn(reason),
+            Some(reason) => Verdict::Stop(reason),
+        }
     }
 }
 
@@ -189,18 +221,32 @@ impl Observer for DiminishingReturns {
             self.evaluated = value.map(|value| (window.lane, value)).or(self.evaluated);
         }
         if window.kind != Kind::Epoch {
-            return Verdict::GoOn;
+            return self.verdict();
         }
         // What was measured in another epoch says nothing about this one.
         let evaluated = self.evaluated.take().filter(|(lane, _)| *lane == window.lane);
         let value = value.or(evaluated.map(|(_, value)| value));
-        let (Some(value), Some(energy), Status::Complete, false) =
-            (value, window.energy, window.status, self.said)
-        else {
-            return Verdict::GoOn;
-        };
-        let Some(reason) = self.watch.epoch(value, energy) else { return Verdict::GoOn };
-        self.said = true;
-        if self.warns { Verdict::Warn(reason) } else { Verdict::Stop(reason) }
+        if let (Some(energy), Status::Complete) = (window.energy, window.status) {
+            match value {
+                Some(value) => self.weigh(value, energy),
+                None => self.open.extend(window.epoch.map(|epoch| (epoch, energy))),
+            }
+            if self.open.len() > MOST_OPEN {
+                self.open.pop_first();
+            }
+        }
+        self.verdict()
+    }
+
+    fn used(&mut self, _energy: Energy, _now: Timestamp) -> Verdict {
+        self.verdict()
+    }
+
+    fn happened(&mut self, event: &Event) {
+        if let Some(&value) = event.metrics.get(self.watch.metric())
+            && let Some(energy) = event.epoch.and_then(|epoch| self.open.remove(&epoch))
+        {
+            self.weigh(value, energy);
+        }
     }
 }

@@ -143,9 +143,7 @@ impl Observers {
         });
         remarks
     }
-}
 
-impl Observers {
     /// The least energy above `energy` that one of them awaits.
     pub(crate) fn awaited(&self, energy: Energy) -> Option<Energy> {
         let awaits = self.0.iter().filter_map(|observer| {
