@@ -1,7 +1,10 @@
 //! The subscriber of the crate `tracing` that the program has installed.
 
+use std::collections::BTreeMap;
+
 use ergometer::record::{Event, Manifest};
 use ergometer::{Kind, Observer, Record, Verdict};
+use tracing::field::{DebugValue, debug};
 use tracing::{info, warn};
 
 use crate::tally::{provenance, total};
@@ -10,7 +13,7 @@ use crate::tally::{provenance, total};
 ///
 /// The target is `ergometer`, the level `INFO`; what happens to sensors is a `WARN`. Fields that are not known are left out. Steps
 /// are not told: there may be thousands in a second. With energies goes `provenance`: `counter`, `integrated-power`, or `model` where a
-/// model stands for a part of the total.
+/// model stands for a part of the total; what the program measured is one field `metrics`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Tracing {
@@ -55,12 +58,24 @@ impl Observer for Tracing {
             duration_s = window.duration.as_secs_f64(),
             "total_j" = total.map(|total| total.as_joules()),
             provenance = total.and(self.provenance),
+            metrics = known(&window.metrics),
             "{what} settled"
         );
         Verdict::GoOn
     }
 
     fn happened(&mut self, event: &Event) {
+        if let Some(metrics) = known(&event.metrics) {
+            info!(
+                target: "ergometer",
+                run_id = event.run_id.as_str(),
+                kind = "metrics",
+                epoch = event.epoch,
+                metrics = metrics,
+                "metrics of an epoch became known"
+            );
+            return;
+        }
         warn!(
             target: "ergometer",
             run_id = event.run_id.as_str(),
@@ -70,4 +85,9 @@ impl Observer for Tracing {
             "something happened"
         );
     }
+}
+
+/// What the program measured, as one field: the names of fields are fixed.
+fn known(metrics: &BTreeMap<String, f64>) -> Option<DebugValue<&BTreeMap<String, f64>>> {
+    (!metrics.is_empty()).then(|| debug(metrics))
 }

@@ -28,7 +28,9 @@ fn run() -> (TempDir, RunLog) {
         for _step in run.steps(0..3) {
             hands.advance(Duration::from_secs(1));
         }
+        run.metric("loss", 0.5);
     }
+    run.records().epoch_metrics(2, [("valid/Accuracy".to_owned(), 0.75)]);
     run.finish().unwrap();
     (logs, RunLog::open(path).unwrap())
 }
@@ -244,13 +246,18 @@ mod subscriber {
     }
 
     #[test]
-    fn a_subscriber_gets_epochs_and_the_end_and_no_field_that_is_not_known() {
+    fn a_subscriber_gets_epochs_their_metrics_and_the_end_and_no_field_that_is_not_known() {
         let (_logs, log) = run();
         let keeper = Keeper::default();
         with_default(keeper.clone(), || replay(&log, &mut Tracing::new()).unwrap());
         let told = keeper.0.lock().unwrap();
         let kinds: Vec<_> = told.iter().filter_map(|(_, fields)| fields.get("kind")).collect();
-        assert_eq!(kinds, ["\"epoch\"", "\"epoch\"", "\"end\""]);
+        assert_eq!(kinds, ["\"epoch\"", "\"epoch\"", "\"metrics\"", "\"end\""]);
+        assert_eq!(told[1].1["metrics"], "{\"loss\": 0.5}");
+        assert_eq!(
+            (told[3].0, told[3].1["metrics"].as_str()),
+            (Level::INFO, "{\"valid/Accuracy\": 0.75}")
+        );
         let (level, end) = told.last().unwrap();
         assert_eq!(*level, Level::INFO);
         assert_eq!(end["total_j"].parse::<f64>().unwrap().to_bits(), total(&log).to_bits());
