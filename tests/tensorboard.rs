@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ergometer::log::Line;
 use ergometer::sensor::Provenance;
 use ergometer::{Energy, Kind, Observer, RunLog, Verdict};
-use ergometer_sinks::{TensorBoard, replay};
+use ergometer_sinks::{Delivery, TensorBoard};
 use tempfile::TempDir;
 
 use crate::lab::{Lab, constant, cpu, gpu, lines, of, steps_of_30_ms, windows};
@@ -203,13 +205,21 @@ fn below(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found.map(|(path, bytes)| (path.strip_prefix(directory).unwrap().to_owned(), bytes)).collect()
 }
 
+/// A sink below `out`, and what the files of its runs are waited for with.
+fn sink(out: &TempDir) -> (TensorBoard, Delivery) {
+    let sink = TensorBoard::new(out.path());
+    let delivery = sink.delivery();
+    (sink, delivery)
+}
+
+fn arrived(delivery: &Delivery) {
+    delivery.wait(Duration::from_secs(20)).unwrap();
+}
+
 fn export(run: &Path, out: &Path) -> Board {
-    let mut sink = TensorBoard::new(out);
-    let bad = replay(&RunLog::open(run).unwrap(), &mut sink).unwrap();
+    let (directory, bad) = TensorBoard::new(out).export(&RunLog::open(run).unwrap()).unwrap();
     assert!(bad.is_empty(), "{bad:?}");
-    let directory = sink.directory().unwrap().to_owned();
     assert!(directory.starts_with(out));
-    assert!(sink.into_fault().is_none());
     let (file, _) = files(&directory).into_iter().next_back().unwrap();
     assert!(file.file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents."));
     Board::read(&file)
@@ -220,7 +230,8 @@ fn a_live_run_writes_what_its_replay_writes() {
     let (lab, out) = (Lab::new(), TempDir::new().unwrap());
     let meter = lab.meter([gpu(steps_of_30_ms()), cpu(constant(50.0))]);
     let run = meter.run("live").parameters(101_770).note("rate", 0.01).note("optimizer", "adam");
-    let run = run.observe(TensorBoard::new(out.path())).start().unwrap();
+    let (sink, delivery) = sink(&out);
+    let run = run.observe(sink).start().unwrap();
     for _epoch in run.epochs(1..=3) {
         for _batch in run.steps(0..20).samples(32) {
             lab.pass(31);
@@ -234,6 +245,7 @@ fn a_live_run_writes_what_its_replay_writes() {
     }
     let path = run.path().to_owned();
     run.finish().unwrap();
+    arrived(&delivery);
     let live = below(out.path());
     assert_eq!(live.len(), 1);
     assert_eq!(live, exported(&path));
@@ -265,7 +277,8 @@ fn a_live_run_writes_what_its_replay_writes() {
 fn a_series_holds_values_of_one_quality_and_what_is_not_resolved_has_none() {
     let (lab, out) = (Lab::new(), TempDir::new().unwrap());
     let meter = lab.meter([gpu(steps_of_30_ms())]);
-    let run = meter.run("short").observe(TensorBoard::new(out.path())).start().unwrap();
+    let (sink, delivery) = sink(&out);
+    let run = meter.run("short").observe(sink).start().unwrap();
     for length in [3, 31, 2_000] {
         for _batch in run.steps(0..10) {
             lab.pass(length);
@@ -273,6 +286,7 @@ fn a_series_holds_values_of_one_quality_and_what_is_not_resolved_has_none() {
     }
     let path = run.path().to_owned();
     run.finish().unwrap();
+    arrived(&delivery);
     let board = Board::read(&files(out.path()).into_keys().next().unwrap());
     let windows = windows(&path);
     let steps = of(&windows, Kind::Step);
@@ -327,13 +341,15 @@ fn an_estimate_says_so_in_every_tag_and_in_the_text() {
     let (lab, out) = (Lab::new(), TempDir::new().unwrap());
     let model = cpu(constant(50.0)).specified(|it| it.provenance = Provenance::Model);
     let meter = lab.meter([model]);
-    let run = meter.run("estimated").observe(TensorBoard::new(out.path())).start().unwrap();
+    let (sink, delivery) = sink(&out);
+    let run = meter.run("estimated").observe(sink).start().unwrap();
     for _epoch in run.epochs(1..=2) {
         for _batch in run.steps(0..5).samples(8) {
             lab.pass(100);
         }
     }
     run.finish().unwrap();
+    arrived(&delivery);
     let board = Board::read(&files(out.path()).into_keys().next().unwrap());
     for tag in board.scalars.keys() {
         assert_eq!(!tag.starts_with("time/"), tag.ends_with(" (estimated)"), "{tag}");
@@ -374,39 +390,78 @@ fn hostile_names_stay_in_their_place() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_the_training_nothing_and_is_told() {
+fn a_directory_that_cannot_be_written_costs_the_training_nothing_and_is_told_once() {
     let (lab, out) = (Lab::new(), TempDir::new().unwrap());
     let file = out.path().join("file");
     fs::write(&file, "in the way").unwrap();
     let meter = lab.meter([cpu(constant(50.0))]);
-    let run = meter.run("blocked").observe(TensorBoard::new(&file)).start().unwrap();
-    for _epoch in run.epochs(1..=2) {
+    let sink = TensorBoard::new(&file);
+    let delivery = sink.delivery();
+    let run = meter.run("blocked").observe(sink).start().unwrap();
+    let path = run.path().to_owned();
+    let told = || -> Vec<String> {
+        let told = lines(&path).into_iter().filter_map(|line| match line {
+            Line::Event(event) if event.event == "tensorboard" => event.detail,
+            _ => None,
+        });
+        told.collect()
+    };
+    let (begun, mut epochs) = (Instant::now(), 0);
+    for _epoch in run.epochs(1..=10_000) {
+        epochs += 1;
         for _batch in run.steps(0..5) {
             lab.pass(100);
         }
+        // The sink's thread lives in real time.
+        if !told().is_empty() || begun.elapsed() > Duration::from_secs(20) {
+            break;
+        }
     }
-    let path = run.path().to_owned();
     let summary = run.finish().unwrap();
-    assert_eq!((summary.end.steps, summary.end.epochs), (Some(10), Some(2)));
+    assert_eq!((summary.end.steps, summary.end.epochs), (Some(5 * epochs), Some(epochs)));
     assert_eq!(summary.events[&("tensorboard".to_owned(), None)], 1);
-    let told = lines(&path).into_iter().find_map(|line| match line {
-        Line::Event(event) if event.event == "tensorboard" => event.detail,
-        _ => None,
-    });
-    let told = told.unwrap();
-    assert!(told.contains("cannot make") && told.contains("file"), "{told}");
-
-    let mut sink = TensorBoard::new(&file);
-    replay(&RunLog::open(&path).unwrap(), &mut sink).unwrap();
-    assert!(sink.fault().unwrap().what().contains("cannot make"));
+    assert!(matches!(&told()[..], [it] if it.contains("cannot make") && it.contains("file")));
+    assert!(delivery.wait(Duration::ZERO).is_err());
+    let refusal = TensorBoard::new(&file).export(&RunLog::open(&path).unwrap()).unwrap_err();
+    assert!(refusal.what().contains("cannot make"), "{refusal}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "in the way");
+}
+
+#[test]
+fn what_waited_for_a_disk_is_written_once_it_can_be() {
+    let (lab, out) = (Lab::new(), TempDir::new().unwrap());
+    let path = TRAINING.run(lab.logs.path());
+    let board = out.path().join("board");
+    fs::write(&board, "in the way").unwrap();
+    let mut sink = TensorBoard::new(&board);
+    let delivery = sink.delivery();
+    let log = RunLog::open(&path).unwrap();
+    sink.began(&log.manifest);
+    let windows = windows(&path);
+    let epoch = of(&windows, Kind::Epoch)[0];
+    assert_eq!(sink.settled(epoch), Verdict::GoOn);
+    let begun = Instant::now();
+    let warned = loop {
+        match sink.used(Energy::ZERO, epoch.end) {
+            Verdict::GoOn => thread::sleep(Duration::from_millis(2)),
+            warned => break warned,
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    };
+    assert!(matches!(&warned, Verdict::Warn(it) if it.contains("cannot make")), "{warned:?}");
+    fs::remove_file(&board).unwrap();
+    drop(sink);
+    arrived(&delivery);
+    let (written, _) = files(&board).into_iter().next_back().unwrap();
+    assert_eq!(Board::read(&written).scalars["time/epoch_seconds"].len(), 1);
 }
 
 #[test]
 fn each_session_of_a_resumed_run_has_a_file_that_its_export_replaces() {
     let (lab, out) = (Lab::new(), TempDir::new().unwrap());
     let meter = lab.meter([cpu(constant(100.0))]);
-    let run = meter.run("resumed").observe(TensorBoard::new(out.path())).start().unwrap();
+    let (first, delivery) = sink(&out);
+    let run = meter.run("resumed").observe(first).start().unwrap();
     let train = |run: &ergometer::Run| {
         for _epoch in run.epochs(run.next_epoch()..run.next_epoch() + 2) {
             for _batch in run.steps(0..5) {
@@ -417,10 +472,13 @@ fn each_session_of_a_resumed_run_has_a_file_that_its_export_replaces() {
     train(&run);
     let path = run.path().to_owned();
     run.finish().unwrap();
+    arrived(&delivery);
     lab.pass(5_000);
-    let run = meter.resume(&path).unwrap().observe(TensorBoard::new(out.path())).start().unwrap();
+    let (second, delivery) = sink(&out);
+    let run = meter.resume(&path).unwrap().observe(second).start().unwrap();
     train(&run);
     run.finish().unwrap();
+    arrived(&delivery);
     let live = below(out.path());
     assert_eq!(live.len(), 2);
     assert_eq!(live, exported(&path));
@@ -448,47 +506,6 @@ fn a_run_without_an_end_has_a_partial_total_and_no_end_of_session() {
     assert_eq!(board.scalars["energy/total_joules (partial)"].len(), 1);
     assert!(!board.scalars.contains_key("energy/total_joules"));
     assert!(board.summary.unwrap().contains("The log has no end"));
-}
-
-#[test]
-fn events_are_on_disk_with_their_epoch_and_after_ten_seconds() {
-    let (lab, out) = (Lab::new(), TempDir::new().unwrap());
-    let path = Training { accuracies: &[0.5, 0.6, 0.7, 0.8], ..TRAINING }.run(lab.logs.path());
-    let log = RunLog::open(&path).unwrap();
-    let mut sink = TensorBoard::new(out.path());
-    sink.began(&log.manifest);
-    let (mut steps, mut shown) = (0, 0);
-    let size = || files(out.path()).values().map(Vec::len).sum::<usize>();
-    for line in log.lines().unwrap() {
-        let Line::Window(window) = line.unwrap() else { continue };
-        let before = size();
-        assert_eq!(sink.settled(&window), Verdict::GoOn);
-        match window.kind {
-            // Steps of half a second, and an epoch of ten of them: never ten seconds without one.
-            Kind::Step => {
-                steps += 1;
-                assert_eq!(size(), before, "step {:?}", window.step);
-            }
-            _ => {
-                shown += 1;
-                assert!(size() > before);
-            }
-        }
-    }
-    assert_eq!((steps, shown), (40, 5));
-
-    // Without epochs.
-    let loose = TempDir::new().unwrap();
-    let mut sink = TensorBoard::new(loose.path());
-    sink.began(&log.manifest);
-    let size = || files(loose.path()).values().map(Vec::len).sum::<usize>();
-    let mut writes = 0;
-    for window in windows(&path).iter().filter(|window| window.kind == Kind::Step) {
-        let before = if window.step == Some(1) { 0 } else { size() };
-        assert_eq!(sink.settled(window), Verdict::GoOn);
-        writes += u32::from(size() > before);
-    }
-    assert_eq!(writes, 1);
 }
 
 #[test]

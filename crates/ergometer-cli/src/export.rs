@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ergometer::{Error, Result, RunLog};
-use ergometer_sinks::{TensorBoard, replay};
+use ergometer_sinks::TensorBoard;
 use serde::Serialize;
 
 use document::Known;
@@ -145,11 +145,6 @@ impl Export {
 }
 
 fn tensorboard(log: &RunLog, directory: &Path) -> Reading<Exported> {
-    let mut sink = TensorBoard::new(directory);
-    let bad = replay(log, &mut sink)?;
-    let path = sink.directory().map(Path::to_owned).unwrap_or_default();
-    match sink.into_fault() {
-        None => Ok((Exported { run_id: log.manifest.run_id.clone(), path }, bad)),
-        Some(fault) => Err(fault),
-    }
+    let (path, bad) = TensorBoard::new(directory).export(log)?;
+    Ok((Exported { run_id: log.manifest.run_id.clone(), path }, bad))
 }

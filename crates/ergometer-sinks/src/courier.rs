@@ -69,7 +69,6 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 impl<T: Send + 'static> Courier<T> {
     /// Keeps this much until it has arrived.
-    #[cfg(feature = "http")]
     pub(crate) fn queue(what: impl Into<String>, capacity: usize) -> Courier<T> {
         Courier::new(what.into(), capacity, false)
     }
@@ -278,7 +277,7 @@ impl<T> Desk<T> {
 }
 
 /// How long to wait before the next try: at least what is asked for, and at most a minute.
-fn pause(wait: Duration, asked: Option<Duration>) -> Duration {
+pub(crate) fn pause(wait: Duration, asked: Option<Duration>) -> Duration {
     // Many ranks of a job have lost the same place at the same moment.
     let backoff = wait.mul_f64(0.5 + 0.5 * chance());
     // A place that asks for no wait at all is not tried without one.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ergometer::{Error, Result, Timestamp};
@@ -22,36 +22,62 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct EventFile {
     path: PathBuf,
+    /// What is written goes behind its end.
     file: File,
-    /// Frames that are not written yet.
-    buffer: Vec<u8>,
-    /// The bytes that are.
+    /// The bytes that it has.
     written: u64,
-    /// The first moment after the last write.
-    since: Option<Timestamp>,
 }
 
 impl EventFile {
-    /// Makes the file anew, at a wall time in seconds since 1970. What else has it open goes on with the old one, which has no
-    /// name any more.
-    pub(super) fn create(path: PathBuf, wall_time: f64) -> Result<EventFile> {
-        let fail = |doing, cause| Err(Error::file(doing, &path, cause));
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return fail("replace", cause),
+    /// Makes the file anew, at a wall time in seconds since 1970, and its directory. What else has it open goes on with the old
+    /// one, which has no name any more.
+    pub(super) fn create(path: &Path, wall_time: f64) -> Result<EventFile> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(|cause| Error::file("make", directory, cause))?;
+        }
+        match fs::remove_file(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("replace", path, cause));
+            }
             _ => {}
         }
-        let file = match File::create_new(&path) {
-            Ok(file) => file,
-            Err(cause) => return fail("make", cause),
-        };
-        let mut file = EventFile { path, file, buffer: Vec::new(), written: 0, since: None };
-        let mut first = Message::default();
+        let file = File::options().append(true).create_new(true).open(path);
+        let file = file.map_err(|cause| Error::file("make", path, cause))?;
+        let mut file = EventFile { path: path.to_owned(), file, written: 0 };
+        let (mut first, mut frames) = (Message::default(), Frames::default());
         first.double(1, wall_time);
         first.text(3, "brain.Event:2");
-        file.frame(&first);
+        frames.frame(&first);
+        file.append(&frames.buffer)?;
         Ok(file)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes frames. What cannot be written whole is cut off again: readers give up at half a frame.
+    pub(super) fn append(&mut self, frames: &[u8]) -> Result<()> {
+        if let Err(cause) = self.file.write_all(frames) {
+            let _ = self.file.set_len(self.written);
+            return Err(Error::file("write", &self.path, cause).cure(
+                "make room; what is lost is written from the log by `ergometer export --format tensorboard`",
+            ));
+        }
+        self.written += frames.len() as u64;
+        Ok(())
+    }
+}
+
+/// Events that are not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    buffer: Vec<u8>,
+    /// The end of the first window in it that waits.
+    since: Option<Timestamp>,
+}
+
+impl Frames {
     /// Adds an event at a wall time, in seconds since 1970.
     pub(super) fn add(&mut self, wall_time: f64, step: u64, values: &Values) {
         let mut event = Message::default();
@@ -69,30 +95,16 @@ impl EventFile {
         self.buffer.extend(masked(checksum(&event.0)).to_le_bytes());
     }
 
-    /// Writes what has gathered, if it is much, or has waited for long at `now`.
-    pub(super) fn keep_up(&mut self, now: Timestamp) -> Result<()> {
+    /// True if it is much that has gathered, or it has waited for long at `now`.
+    pub(super) fn are_due(&mut self, now: Timestamp) -> bool {
         let since = *self.since.get_or_insert(now);
-        if self.buffer.len() < BUFFER && now.since(since) < PATIENCE {
-            Ok(())
-        } else {
-            self.flush()
-        }
+        self.buffer.len() >= BUFFER || now.since(since) >= PATIENCE
     }
 
-    /// Writes what has gathered. What cannot be written whole is cut off again: readers give up at half a frame.
-    pub(super) fn flush(&mut self) -> Result<()> {
+    /// What has gathered; `None` if that is nothing.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         self.since = None;
-        let written = self.file.write_all(&self.buffer);
-        if written.is_err() {
-            let _ = self.file.set_len(self.written);
-        }
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        written.map_err(|cause| {
-            Error::file("write", &self.path, cause).cure(
-                "make room, then write it from the log: `ergometer export --format tensorboard`",
-            )
-        })
+        Some(std::mem::take(&mut self.buffer)).filter(|frames| !frames.is_empty())
     }
 }
 
@@ -287,30 +299,35 @@ mod tests {
     fn an_event_is_this_frame() {
         let mut values = Values::default();
         values.scalar("a", 1.5);
-        let mut file = EventFile {
-            path: PathBuf::new(),
-            file: File::open("/dev/null").unwrap(),
-            buffer: Vec::new(),
-            written: 0,
-            since: None,
-        };
-        file.add(1.0, 300, &values);
+        let mut frames = Frames::default();
+        frames.add(1.0, 300, &values);
         let payload =
             b"\x09\0\0\0\0\0\0\xf0\x3f\x10\xac\x02\x2a\x0a\x0a\x08\x0a\x01a\x15\0\0\xc0\x3f";
-        assert_eq!(file.buffer[..8], 24_u64.to_le_bytes());
-        assert_eq!(&file.buffer[12..36], payload);
-        assert_eq!(file.buffer.len(), 40);
+        assert_eq!(frames.buffer[..8], 24_u64.to_le_bytes());
+        assert_eq!(&frames.buffer[12..36], payload);
+        assert_eq!(frames.buffer.len(), 40);
     }
 
     #[test]
     fn a_full_disk_is_an_error_that_names_the_file() {
         let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-        let path = PathBuf::from("events");
-        let mut file = EventFile { path, file: full, buffer: Vec::new(), written: 0, since: None };
-        file.add(1.0, 1, &Values::default());
-        let error = file.flush().unwrap_err();
+        let mut file = EventFile { path: PathBuf::from("events"), file: full, written: 0 };
+        let error = file.append(b"frame").unwrap_err();
         assert!(error.what().starts_with("cannot write `events`"), "{error}");
-        assert!(file.buffer.is_empty());
+        assert_eq!(file.written, 0);
+    }
+
+    #[test]
+    fn what_comes_behind_a_failure_follows_the_last_whole_frame() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/events");
+        let mut file = EventFile::create(&path, 1.0).unwrap();
+        file.append(b"one").unwrap();
+        // As if half of a frame had been written before the disk was full.
+        file.file.write_all(b"ha").unwrap();
+        file.file.set_len(file.written).unwrap();
+        file.append(b"two").unwrap();
+        assert!(fs::read(&path).unwrap().ends_with(b"onetwo"));
     }
 
     #[test]
