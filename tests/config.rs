@@ -1,8 +1,10 @@
 //! What is set, where, and what comes of it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
+use ergometer::log::Line;
 use ergometer_report::site::Site;
 use ergometer_sinks::Sinks;
 use ergometer_sinks::config::{Config, Origin};
@@ -148,12 +150,44 @@ fn no_message_and_no_list_has_a_secret() {
 }
 
 #[test]
+fn no_spelling_of_an_address_shows_its_secret() {
+    let keys = ["mlflow.url", "otlp.endpoint", "otlp.metrics-endpoint", "prometheus.address"];
+    for (address, left) in [
+        ("user:s3cret@host:5000", "…@host:5000"),
+        ("//user:s3cret@host", "…@host"),
+        ("HTTP://user:s3cret@host", "HTTP://…@host"),
+        ("http://user:s3/cret?s3cret@host", "http://…"),
+        ("host?token=s3cret", "host?…"),
+        ("https://host/api?token=s3cret#s3cret", "https://host/api?…"),
+        ("databricks://profile", "databricks://profile"),
+    ] {
+        for key in keys {
+            let (table, word) = key.split_once('.').unwrap();
+            let (_home, path) = file(&format!("[{table}]\n{word} = \"{address}\"\n"));
+            let config = Config::open(&path).unwrap();
+            assert_eq!(setting(&config, key).0.as_deref(), Some(left));
+            let path = path.to_str().unwrap();
+            let [text, json] = [vec!["--file", path], vec!["--file", path, "--json"]]
+                .map(|arguments| shown(&arguments).1);
+            assert!(text.contains(left) && json.contains(left), "{text} {json}");
+            let mut all = format!("{config:?} {text} {json}");
+            // Prometheus's would be looked up by name.
+            if table != "prometheus" {
+                let refused = Sinks::from_config(&config).unwrap_err();
+                all += &format!("{refused} {refused:?}");
+            }
+            assert!(!all.contains("s3cret"), "{address}: {all}");
+        }
+    }
+}
+
+#[test]
 fn a_run_is_told_to_all_that_are_on() {
     let (home, path) = file(WHOLE);
     let config = Config::open(&path).unwrap();
     let site = config.site().unwrap();
     assert_eq!(site.name.as_deref(), Some("France"));
-    assert!(site.pue.source.ends_with("ergometer.toml:17"), "{}", site.pue.source);
+    assert_eq!(site.pue.source, "given in ergometer.toml", "as `--pue` says it, and no line");
     assert!(site.price.is_some());
     let sinks = Sinks::from_config(&config).unwrap();
     assert_eq!(sinks.names().collect::<Vec<_>>(), ["tensorboard", "mlflow", "prometheus", "otlp"]);
@@ -169,6 +203,66 @@ fn a_run_is_told_to_all_that_are_on() {
     assert_eq!(fs::read_dir(home.path().join("board")).unwrap().count(), 1);
     lines(&log);
     assert_eq!(Sinks::from_config(&Config::default()).unwrap().names().count(), 0);
+}
+
+#[test]
+fn a_pue_of_no_file_is_the_user_s() {
+    let environment = |name: &str| (name == "ERGOMETER_PUE").then(|| "1.3".to_owned());
+    let environment = Config::default().from_variables(environment);
+    let program = Config::default().set("place.pue", "1.3").unwrap();
+    for config in [environment, program] {
+        assert_eq!(config.site().unwrap().pue.source, "given by the user");
+    }
+}
+
+/// What the log says in events `sinks`, once it does.
+fn told(lab: &Lab, sinks: Sinks) -> Vec<String> {
+    let run = lab.meter([cpu(constant(50.0))]).run("net").observe(sinks).start().unwrap();
+    let log = run.path().to_owned();
+    for _epoch in run.epochs(1..=2) {
+        lab.pass(1_000);
+    }
+    run.finish().unwrap();
+    let events = lines(&log).into_iter().filter_map(|line| match line {
+        Line::Event(event) if event.event == "sinks" => event.detail,
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_second_training_on_a_machine_starts_without_the_port_and_its_log_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (home, path) = file(&format!(
+        "[prometheus]\naddress = \"{address}\"\n[tensorboard]\ndirectory = \"board\"\n"
+    ));
+    let sinks = Sinks::from_config(&Config::open(path).unwrap()).unwrap();
+    assert_eq!(
+        (sinks.names().collect::<Vec<_>>(), sinks.prometheus()),
+        (vec!["tensorboard"], None)
+    );
+    let told = told(&Lab::new(), sinks);
+    let [left_out] = told.as_slice() else { panic!("{told:?}") };
+    assert!(left_out.starts_with("prometheus is left out: `prometheus.address`"), "{left_out}");
+    for part in ["ergometer.toml:2", &address.to_string(), "give another port, or 0"] {
+        assert!(left_out.contains(part), "{part}: {left_out}");
+    }
+    assert_eq!(fs::read_dir(home.path().join("board")).unwrap().count(), 1, "the others go on");
+}
+
+#[test]
+fn a_port_that_nobody_named_is_told_to_the_program_and_in_the_log() {
+    let config = |address: &str| Config::default().set("prometheus.address", address).unwrap();
+    let sinks = Sinks::from_config(&config("127.0.0.1:0")).unwrap();
+    let address = sinks.prometheus().unwrap();
+    assert_ne!(address.port(), 0);
+    let text = format!("the metrics are at http://{address}/metrics");
+    assert_eq!(told(&Lab::new(), sinks), [text]);
+    // Its run is over, so that the port is free, and now it is named.
+    let sinks = Sinks::from_config(&config(&address.to_string())).unwrap();
+    assert_eq!(sinks.prometheus(), Some(address));
+    assert_eq!(told(&Lab::new(), sinks), Vec::<String>::new());
 }
 
 #[test]

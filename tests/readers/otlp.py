@@ -2,7 +2,8 @@
 """A collector that takes requests by OpenTelemetry's own definitions of them accepts what a training sends, and an export.
 
 The collector is a server of this test. It is as strict as the strictest: the content's type has to be `application/json` and
-nothing beside it, and a field that the protocol does not know is refused. It is down for a while in the middle.
+nothing beside it, and a field that the protocol does not know is refused. It answers twice that it is busy, and is stopped in
+the middle of the training and started again: what was measured meanwhile arrives later, and the log says that it was gone.
 """
 
 import http.server
@@ -11,13 +12,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from decimal import Decimal
 from pathlib import Path
 
 # This file may be called as a package is, and would be taken for it.
 sys.path.pop(0)
 
 from google.protobuf import json_format
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 SCRATCH = Path(os.environ["SCRATCH"])
@@ -44,11 +50,12 @@ class Collector(http.server.BaseHTTPRequestHandler):
         self.answer(200)
 
     def answer(self, status):
+        body = json_format.MessageToJson(ExportMetricsServiceResponse()).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *words):
         pass
@@ -84,31 +91,71 @@ def energies(request, run, name="hw.energy"):
                     if name == "hw.energy":
                         assert own["hw.type"] in {"cpu", "gpu", "memory"} and own["provenance"], own
                     key = own.get("hw.id")
-                    found.setdefault(key, []).append((point.time_unix_nano, point.as_double))
+                    # The shortest digits that give the same number are those of the log.
+                    energy = Decimal(repr(point.as_double))
+                    found.setdefault(key, []).append((point.time_unix_nano, energy))
     return found
 
 
+def lines_of(run):
+    return [
+        json.loads(line, parse_float=Decimal)
+        for log in run.glob("rank-*.jsonl")
+        for line in log.read_text().splitlines()
+    ]
+
+
 def log_of(run):
-    lines = [json.loads(line) for log in run.glob("rank-*.jsonl") for line in log.read_text().splitlines()]
-    return [line for line in lines if "domains" in line]
+    return [line for line in lines_of(run) if "domains" in line]
+
+
+def listening(port):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def stopped(server):
+    server.shutdown()
+    server.server_close()
+
+
+def until(what, is_so, training):
+    while not is_so():
+        assert training.poll() is None, f"the training ended before {what}"
+        time.sleep(0.02)
 
 
 def watch_a_training():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = listening(0)
+    port = server.server_port
     variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20s3cret",
         "OTEL_SERVICE_NAME": "a trainer",
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
         "SCRAPE": "127.0.0.1:0",
     }
-    command = [os.environ["MONITORED"], SCRATCH / "live", "6"]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
-    server.shutdown()
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [os.environ["MONITORED"], SCRATCH / "live", "10"]
+    training = subprocess.Popen(
+        command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        until("the collector was stopped", lambda: len(accepted) >= 4, training)
+        stopped(server)
+        gone = time.time_ns()
+        time.sleep(2)
+        back = time.time_ns()
+        before = len(accepted)
+        server = listening(port)
+        until("what waited arrived", lambda: len(accepted) > before, training)
+        said, _ = training.communicate(timeout=120)
+    finally:
+        training.kill()
+        stopped(server)
+    assert training.returncode == 0, said
     assert not refused, refused
-    assert len(busy) == 2 and len(accepted) > 5, (len(busy), len(accepted))
+    assert len(busy) == 2 and before < len(accepted), (len(busy), before, len(accepted))
 
     (run,) = (SCRATCH / "live/runs").iterdir()
     logged = log_of(run)
@@ -125,10 +172,15 @@ def watch_a_training():
         known = {line["domains"][part]["total_j"] for line in logged}
         assert {value for _, value in points} <= known, "a value that the log does not have"
         assert points[-1][1] == end["domains"][part]["total_j"], points[-1]
+        assert any(gone < at < back for at, _ in points), "what was measured while it was gone"
+    events = [line["detail"] for line in lines_of(run) if line.get("event") == "otlp"]
+    assert any("cannot be reached" in detail for detail in events), events
     # No secret in what is left behind.
     for file in (SCRATCH / "live").rglob("*"):
         assert file.is_dir() or b"s3cret" not in file.read_bytes(), file
-    assert "s3cret" not in done.stdout + done.stderr
+    assert "s3cret" not in said
+    last = ", ".join(f"{part} {points[-1][1]} J" for part, points in sorted(series.items()))
+    print(f"the last of a training: {last}; {before} requests before the collector was gone, {len(accepted) - before} behind")
     return len(accepted)
 
 

@@ -1,6 +1,8 @@
 # needs:
 """Prometheus asks a training in progress, a Pushgateway and a node exporter, and its query API gives the log's energies.
 
+Energies are compared as decimal numbers, so that each has the log's digits, all of them and no others.
+
 The programs are Debian's. Where they are not installed, their packages are unpacked beside this test: nothing is installed, and
 no service starts.
 """
@@ -16,6 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 
 PACKAGES = ["prometheus", "prometheus-pushgateway", "prometheus-node-exporter"]
@@ -83,11 +86,12 @@ def ready(url, process):
 
 def lines(run):
     for log in run.glob("rank-*.jsonl"):
-        yield from (json.loads(line) for line in log.read_text().splitlines())
+        yield from (json.loads(line, parse_float=Decimal) for line in log.read_text().splitlines())
 
 
 def check(text):
     """Prometheus's own checker of a text."""
+    assert "hw_energy_joules_total{" in text, text
     done = subprocess.run([tools["promtool"], "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -174,7 +178,9 @@ def main():
         assert training.poll() is None, "no power during the training"
         time.sleep(0.2)
     check(get(f"http://127.0.0.1:{ports['training']}/metrics"))
+    check((textfiles / "live.prom").read_text())
     assert training.wait(timeout=120) == 0, (SCRATCH / "training.log").read_text()
+    check((textfiles / "live.prom").read_text())
     # The node exporter and the gateway are asked once more.
     time.sleep(1)
 
@@ -184,6 +190,10 @@ def main():
     assert end["kind"] == "end"
     sensors = {sensor["domain"]["id"]: sensor for sensor in manifest["sensors"]}
     parts = {id for id, share in end["domains"].items() if share.get("in_total", True)}
+    for one in during:
+        id, value = one["metric"]["hw_id"], Decimal(one["value"][1])
+        earlier = {line["domains"][id]["total_j"] for line in logged if line is not end}
+        assert value in earlier and value < end["domains"][id]["total_j"], (id, value)
     count = 0
     for job in ["training", "ergometer", "node"]:
         series = query(f'hw_energy_joules_total{{job="{job}"}}[10m]')
@@ -195,13 +205,13 @@ def main():
             assert labels["hw_type"] == hardware and labels["hw_name"] == sensor["domain"]["name"], labels
             assert labels["run_id"] == run.name and labels["name"] == "line" and labels["rank"] == "0", labels
             assert labels["provenance"] == sensor["provenance"], labels
-            values = [float(value) for _, value in one["values"]]
+            values = [Decimal(value) for _, value in one["values"]]
             known = {line["domains"][id]["total_j"] for line in logged}
             assert set(values) <= known, f"{job}: {sorted(set(values) - known)} are not in the log"
             assert values == sorted(values) and values[-1] == end["domains"][id]["total_j"], (job, values)
             count += len(values)
         total = query(f'ergometer_run_energy_joules_total{{job="{job}"}}[10m]')
-        assert float(total[0]["values"][-1][1]) == end["total_j"], total
+        assert Decimal(total[0]["values"][-1][1]) == end["total_j"], total
     for job in ["ergometer", "node"]:
         assert not query(f'hw_power_watts{{job="{job}"}}'), "a power of a run that is over"
 
@@ -220,7 +230,13 @@ def main():
     assert {one["metric"]["hw_id"] for one in series} == parts, series
     assert all(one["metric"]["hw_name"] == name for one in series), series
     assert not query("evil_total")
+    print(f"during the training: {', '.join(said(one['metric']['hw_id'], one['value'][1]) for one in during)}")
+    print(f"at its end, by all three ways: {', '.join(said(id, end['domains'][id]['total_j']) for id in sorted(parts))}")
     print(f"{count} samples of {len(parts)} parts over three ways are the log's, and the last of each its total")
+
+
+def said(part, energy):
+    return f"{part} {energy} J"
 
 
 tools = programs()

@@ -152,7 +152,7 @@ impl Config {
             let number =
                 pue.trim().parse().map_err(|_| Error::invalid(format!("`{pue}` is no number")));
             let pue = self.said("place.pue", number.and_then(Pue::new))?;
-            site = site.pue(pue, self.origin("place.pue"));
+            site = site.pue(pue, self.whose("place.pue"));
         }
         if let Some(price) = self.value("place.price") {
             site = site.price(self.said("place.price", price.parse())?);
@@ -258,6 +258,16 @@ impl Config {
 
     fn origin(&self, key: &str) -> String {
         self.set.get(key).map_or_else(String::new, |(_, origin)| origin.to_string())
+    }
+
+    /// Where a value is from, for documents that others read: they have neither the file's lines nor the directories here.
+    fn whose(&self, key: &str) -> String {
+        match self.set.get(key) {
+            Some((_, Origin::File(path, _))) => {
+                format!("given in {}", path.file_name().unwrap_or_default().to_string_lossy())
+            }
+            _ => "given by the user".to_owned(),
+        }
     }
 
     fn put(&mut self, key: &'static Key, value: String, origin: Origin) {

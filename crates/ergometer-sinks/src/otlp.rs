@@ -25,7 +25,7 @@ pub const CONTENT_TYPE: &str = "application/json";
 /// A request, `ExportMetricsServiceRequest`, of where runs stand or stood; nothing of those that had no window yet.
 ///
 /// Tallies of one run in turn become points of one series. All of them go into the one request, however many there are: collectors
-/// limit its length, 20 MiB in OpenTelemetry's own unless it is told otherwise.
+/// limit its length, to 20 MiB in OpenTelemetry's own unless it is told otherwise (`max_request_body_size`, v0.159).
 pub fn request<'a>(tallies: impl IntoIterator<Item = &'a Tally>, resource: &Resource) -> Value {
     let mut runs: BTreeMap<(&str, u32), (Value, Vec<Series>)> = BTreeMap::new();
     for tally in tallies {

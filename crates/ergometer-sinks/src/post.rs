@@ -65,6 +65,10 @@ impl Post {
             return Err(Error::invalid("the address to send to holds a user or a password")
                 .cure("give it as a header, which is never written anywhere"));
         }
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+            return Err(Error::invalid("the address to send to has a port that is no number")
+                .cure("give one such as http://127.0.0.1:4318"));
+        }
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") if cfg!(feature = "tls") => {}
@@ -100,7 +104,7 @@ impl Post {
         let secret =
             ["auth", "cookie", "key", "token", "secret", "pass", "cred", "session", "sign"];
         let is_secret = secret.iter().any(|word| key.as_str().contains(word));
-        if is_secret && self.url.starts_with("http://") && !is_local(&self.url) {
+        if is_secret && !is_encrypted(&self.url) && !is_local(&self.url) {
             return Err(Error::invalid(format!(
                 "a secret would go to `{}` for anyone to read",
                 self.place()
@@ -207,6 +211,11 @@ fn is_local(url: &str) -> bool {
     host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host))
 }
 
+/// True of an address of https, in whatever letters.
+fn is_encrypted(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
+}
+
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -243,11 +252,19 @@ mod tests {
     #[test]
     fn headers_that_look_like_secrets_do_not_go_unencrypted_to_other_machines() {
         let refused =
-            |name: &str| Post::new("http://example.org/").unwrap().header(name, "value").is_err();
-        for name in ["X-Password", "x-credential", "X-Session-Id", "x-signature", "x-api-key"] {
-            assert!(refused(name), "{name}");
+            |url: &str, name: &str| Post::new(url).unwrap().header(name, "value").is_err();
+        for url in ["http://example.org/", "HTTP://example.org/", "hTtP://EXAMPLE.org:80/"] {
+            for name in ["X-Password", "x-credential", "X-Session-Id", "x-signature", "x-api-key"] {
+                assert!(refused(url, name), "{url} {name}");
+            }
+            assert!(!refused(url, "x-scope-orgid"), "{url}");
         }
-        assert!(!refused("x-scope-orgid"));
+        for local in ["http://127.0.0.1:1/", "HTTP://[::1]:1/", "http://localhost/"] {
+            assert!(!refused(local, "x-api-key"), "{local}");
+        }
+        for other in ["http://127.0.0.1.example.org/", "http://localhost.example.org/"] {
+            assert!(refused(other, "x-api-key"), "{other}");
+        }
     }
 
     #[test]
@@ -261,8 +278,25 @@ mod tests {
 
     #[test]
     fn what_is_no_address_of_http_is_refused() {
-        for bad in ["", "127.0.0.1:4318", "ftp://127.0.0.1/", "file:///etc/passwd", "http://"] {
-            assert!(Post::new(bad).is_err(), "{bad}");
+        for bad in [
+            "",
+            "127.0.0.1:4318",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+            "http://",
+            "http://me:s3/cret@127.0.0.1/",
+            "http://127.0.0.1:65536/",
+            "http://[::1]x/",
+            "//127.0.0.1/",
+            "databricks://profile",
+        ] {
+            let refusal = Post::new(bad).unwrap_err();
+            assert!(!refusal.to_string().contains("s3"), "{bad}: {refusal}");
+        }
+        for good in
+            ["http://127.0.0.1", "HTTP://127.0.0.1:4318/a", "http://[::1]:1", "http://[::1]/"]
+        {
+            assert!(Post::new(good).is_ok(), "{good}");
         }
     }
 }

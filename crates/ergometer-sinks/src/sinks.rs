@@ -1,10 +1,11 @@
 //! [`Sinks`]: all that a [`Config`] asks for, as one observer.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Energy, Observer, Record, Result, Summary, Timestamp, Verdict};
+use ergometer::{Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
 
 use crate::config::Config;
 use crate::courier::Delivery;
@@ -29,7 +30,8 @@ use crate::tensorboard::TensorBoard;
 pub struct Sinks {
     sinks: Vec<Box<dyn Observer>>,
     deliveries: Vec<Delivery>,
-    /// What there is to say of sinks that panicked.
+    prometheus: Option<SocketAddr>,
+    /// What there is to say of sinks that panicked, or could not begin.
     gone: Vec<String>,
 }
 
@@ -44,19 +46,35 @@ impl Sinks {
 
     /// Those that a configuration asks for.
     ///
+    /// A port for Prometheus that is taken, by another training say, keeps no training from its start: that sink is left out,
+    /// and an event `sinks` of the log says so, and what to do. Nothing is sent yet, so that no server has to be up.
+    ///
     /// # Errors
-    /// If an address is not understood, or cannot be listened on; the text says where it is set, and no secret.
+    /// If an address is not understood, or never can be listened on; the text says where it is set, and no secret.
     pub fn from_config(config: &Config) -> Result<Sinks> {
         let mut sinks = Sinks::default();
         if let Some(directory) = config.path("tensorboard.directory") {
-            sinks.sinks.push(Box::new(TensorBoard::new(directory)));
+            let board = TensorBoard::new(directory);
+            sinks.deliveries.push(board.delivery());
+            sinks.sinks.push(Box::new(board));
         }
         if let Some(mlflow) = config.mlflow()? {
             sinks.deliveries.push(mlflow.delivery());
             sinks.sinks.push(Box::new(mlflow));
         }
-        if let Some(address) = config.value("prometheus.address") {
-            sinks.sinks.push(Box::new(config.said("prometheus.address", Scrape::bind(address))?));
+        let key = "prometheus.address";
+        if let Some(bound) = config.value(key).map(Scrape::bind) {
+            let may_pass = bound.as_ref().is_err_and(Error::is_lost);
+            match config.said(key, bound) {
+                Ok(scrape) => {
+                    sinks.prometheus = Some(scrape.address());
+                    sinks.sinks.push(Box::new(scrape));
+                }
+                Err(error) if may_pass => {
+                    sinks.gone.push(format!("prometheus is left out: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         if let Some(key) = config.collector() {
             config.guard(key)?;
@@ -80,6 +98,11 @@ impl Sinks {
     /// What they are called.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.sinks.iter().map(|sink| sink.name())
+    }
+
+    /// Where Prometheus asks, if it can; which port that is, where port 0 left it open.
+    pub fn prometheus(&self) -> Option<SocketAddr> {
+        self.prometheus
     }
 
     /// Handles to wait for the last of what is sent, in a process that ends with the run.

@@ -60,7 +60,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(&'static Key, String, usize)>> {
                         format!("take it out, and set {} in the environment", known.variable);
                     return Err(at(&word.span(), what).cure(cure));
                 }
-                (Kind::Text, DeValue::String(text)) => text.to_string(),
+                (Kind::Text | Kind::Address, DeValue::String(text)) => text.to_string(),
                 (Kind::Number, DeValue::Integer(number)) if number.radix() == 10 => {
                     number.as_str().replace('_', "")
                 }

@@ -22,6 +22,8 @@ pub(super) struct Key {
 pub(super) enum Kind {
     Text,
     Number,
+    /// Of a server, with or without a scheme.
+    Address,
     /// In the environment or a program, never in a file that is shared.
     Secret,
 }
@@ -51,7 +53,7 @@ pub(super) const KEYS: [Key; 15] = [
         Kind::Text,
         "what `tensorboard --logdir` takes",
     ),
-    key("mlflow.url", "MLFLOW_TRACKING_URI", Kind::Text, "the tracking server"),
+    key("mlflow.url", "MLFLOW_TRACKING_URI", Kind::Address, "the tracking server"),
     Key {
         default: Some("Default"),
         ..key("mlflow.experiment", "MLFLOW_EXPERIMENT_NAME", Kind::Text, "the experiment's name")
@@ -63,14 +65,14 @@ pub(super) const KEYS: [Key; 15] = [
     key(
         "prometheus.address",
         "ERGOMETER_PROMETHEUS",
-        Kind::Text,
+        Kind::Address,
         "where Prometheus asks, on loopback",
     ),
-    key("otlp.endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Text, "the collector"),
+    key("otlp.endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Address, "the collector"),
     key(
         "otlp.metrics-endpoint",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-        Kind::Text,
+        Kind::Address,
         "the collector's address for metrics, as it is",
     ),
     key("otlp.headers", "OTEL_EXPORTER_OTLP_HEADERS", Kind::Secret, "headers for the collector"),
@@ -106,18 +108,35 @@ pub(super) const PASSED: [&str; 8] = [
 impl Key {
     /// A value as it may be shown: passwords and keys are often part of addresses.
     pub(super) fn shown(&self, value: &str) -> String {
-        if self.kind == Kind::Secret {
-            return "set".to_owned();
+        match self.kind {
+            Kind::Secret => "set".to_owned(),
+            Kind::Address => without_secrets(value),
+            // A directory may be an address too.
+            Kind::Text | Kind::Number if value.contains("://") => without_secrets(value),
+            Kind::Text | Kind::Number => value.to_owned(),
         }
-        let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-        let (rest, query) = match rest.find(['?', '#']) {
-            Some(place) => (rest.get(..place).unwrap_or_default(), "?…"),
-            None => (rest, ""),
-        };
-        match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://…@{host}{query}"),
-            None => format!("{scheme}://{rest}{query}"),
-        }
+    }
+}
+
+/// An address without its user, password and query, however badly it is written.
+fn without_secrets(address: &str) -> String {
+    let address = address.trim();
+    let is_scheme = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
+        _ => (String::new(), address),
+    };
+    let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    // A password may hold a `?`, and a query an `@`: where one ends and the other begins is not known then.
+    if query.contains('@') {
+        return format!("{scheme}…");
+    }
+    let query = if query.is_empty() { "" } else { "?…" };
+    match place.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}…@{host}{query}"),
+        None => format!("{scheme}{place}{query}"),
     }
 }
 
@@ -189,13 +208,40 @@ mod tests {
         }
     }
 
+    fn key(name: &str) -> &'static Key {
+        KEYS.iter().find(|key| key.name == name).unwrap()
+    }
+
     #[test]
     fn an_address_is_shown_without_what_may_be_secret() {
-        let url = |value: &str| KEYS[1].shown(value);
-        assert_eq!(url("http://127.0.0.1:5000/a"), "http://127.0.0.1:5000/a");
-        assert_eq!(url("http://me:s3@cret@host/a"), "http://…@host/a");
-        assert_eq!(url("http://host/a?key=s3cret@x"), "http://host/a?…");
-        assert_eq!(KEYS[4].shown("s3cret"), "set");
+        for (value, shown) in [
+            ("http://127.0.0.1:5000/a", "http://127.0.0.1:5000/a"),
+            ("databricks://profile", "databricks://profile"),
+            ("127.0.0.1:9464", "127.0.0.1:9464"),
+            ("http://me:s3@cret@host/a", "http://…@host/a"),
+            ("HTTP://me:s3cret@Host:5000", "HTTP://…@Host:5000"),
+            ("user:s3cret@host:5000", "…@host:5000"),
+            ("//user:s3cret@host", "…@host"),
+            (r"http:\\user:s3cret@host", "…@host"),
+            ("  http://s3cret@host ", "http://…@host"),
+            ("http://me:s3/cret@host/a", "http://…@host/a"),
+            ("s3cret@host/x://y", "…@host/x://y"),
+            ("host?token=s3cret", "host?…"),
+            ("http://host/a#s3cret", "http://host/a?…"),
+            ("http://host/a?key=s3@cret", "http://…"),
+            ("http://me:s3?cret@host", "http://…"),
+            ("me:s3#cret@host", "…"),
+        ] {
+            for name in
+                ["mlflow.url", "prometheus.address", "otlp.endpoint", "otlp.metrics-endpoint"]
+            {
+                assert_eq!(key(name).shown(value), shown, "{name}");
+            }
+        }
+        let directory = key("tensorboard.directory");
+        assert_eq!(directory.shown("s3://me:s3cret@bucket/board"), "s3://…@bucket/board");
+        assert_eq!(directory.shown("me@home/a?b#c"), "me@home/a?b#c");
+        assert_eq!(key("mlflow.password").shown("s3cret"), "set");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! [`Scrape`]: Prometheus asks this process.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Error, Observer, Record, Result, Summary, Verdict};
+use ergometer::{Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
 
 use super::server::Server;
 use super::text;
@@ -25,13 +26,17 @@ pub struct Scrape {
     address: SocketAddr,
     server: Option<Server>,
     linger: Duration,
+    /// What the log is to say of a port that nobody named.
+    news: Option<String>,
 }
 
 impl Scrape {
-    /// Listens on a loopback address: `127.0.0.1:9464`, or port 0 for one that is free.
+    /// Listens on a loopback address: `127.0.0.1:9464`, or port 0 for one that is free: [`address`](Scrape::address) tells it,
+    /// and an event `prometheus` of the run's log.
     ///
     /// # Errors
-    /// If the address is not a loopback address, or cannot be listened on.
+    /// If the address is not a loopback address, or cannot be listened on; [`Error::is_lost`] if it could at another time, as
+    /// with a port that another training has.
     pub fn bind(address: impl ToSocketAddrs) -> Result<Scrape> {
         let addresses = resolved(address)?;
         if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
@@ -48,7 +53,7 @@ impl Scrape {
     /// Meant for networks that are closed, or behind a proxy that asks who is there.
     ///
     /// # Errors
-    /// If the address cannot be listened on.
+    /// If the address cannot be listened on, as with [`bind`](Scrape::bind).
     pub fn bind_beyond_loopback(address: impl ToSocketAddrs) -> Result<Scrape> {
         Scrape::listen(&resolved(address)?, false)
     }
@@ -67,14 +72,13 @@ impl Scrape {
     }
 
     fn listen(addresses: &[SocketAddr], only_local_names: bool) -> Result<Scrape> {
-        let refused = |error: std::io::Error| {
-            let place = addresses.first().map_or_else(String::new, ToString::to_string);
-            Error::lost(format!("cannot listen on {place}: {error}"))
-                .cure("give another port, or 0 for one that is free")
-                .caused_by(error)
+        let listener = listener(addresses)?;
+        let failed = |error: io::Error| {
+            Error::lost(format!("Prometheus cannot be served: {error}")).caused_by(error)
         };
-        let listener = TcpListener::bind(addresses).map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let chosen = addresses.iter().all(|asked| asked.port() == 0);
+        let news = chosen.then(|| format!("the metrics are at http://{address}/metrics"));
         let tally = Arc::new(Mutex::new(Tally::default()));
         let page = {
             let tally = Arc::clone(&tally);
@@ -84,8 +88,8 @@ impl Scrape {
                 text([&now])
             }
         };
-        let server = Server::start(listener, only_local_names, page).map_err(refused)?;
-        Ok(Scrape { tally, address, server: Some(server), linger: Duration::ZERO })
+        let server = Server::start(listener, only_local_names, page).map_err(failed)?;
+        Ok(Scrape { tally, address, server: Some(server), linger: Duration::ZERO, news })
     }
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
@@ -99,6 +103,35 @@ fn resolved(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>> {
             .cure("give an address and a port: 127.0.0.1:9464")
     })?;
     Ok(addresses.collect())
+}
+
+/// Listens on the first of the addresses that this machine has.
+fn listener(addresses: &[SocketAddr]) -> Result<TcpListener> {
+    let mut refusal = Error::invalid("there is no address to listen on");
+    for address in addresses {
+        let error = match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let what = format!("cannot listen on {address}: {error}");
+        refusal = match error.kind() {
+            // `localhost` may have two addresses: on the other one, nobody would ask.
+            ErrorKind::AddrInUse => {
+                return Err(Error::lost(what)
+                    .cure("give another port, or 0 for one that is free")
+                    .caused_by(error));
+            }
+            ErrorKind::PermissionDenied => {
+                Error::permission_denied(what).cure("give a port above 1023")
+            }
+            ErrorKind::AddrNotAvailable => {
+                Error::absent(what).cure("give an address of this machine, such as 127.0.0.1")
+            }
+            _ => Error::lost(what),
+        }
+        .caused_by(error);
+    }
+    Err(refusal)
 }
 
 impl fmt::Debug for Scrape {
@@ -118,6 +151,10 @@ impl Observer for Scrape {
 
     fn settled(&mut self, window: &Record) -> Verdict {
         self.tally().settled(window)
+    }
+
+    fn used(&mut self, _energy: Energy, _now: Timestamp) -> Verdict {
+        self.news.take().map_or(Verdict::GoOn, Verdict::Warn)
     }
 
     fn happened(&mut self, event: &Event) {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -102,21 +102,21 @@ impl<P: Fn() -> String> Work<P> {
             Ok(request) => request,
             Err(status) => return reply(status, "text/plain", "", status, true),
         };
+        let body = request.method != "HEAD";
+        let plain = |status, header, text| reply(status, "text/plain", header, text, body);
         // A name that somebody points at this machine would let a page of theirs read the answer (DNS rebinding).
         if self.only_local_names && !request.host.is_none_or(is_local_name) {
-            return reply("403 Forbidden", "text/plain", "", "ask by the address\n", true);
+            return plain("403 Forbidden", "", "ask by the address\n");
         }
-        let body = request.method == "GET";
         match (request.method, request.path) {
             ("GET" | "HEAD", "/metrics") => reply("200 OK", CONTENT_TYPE, "", &(self.page)(), body),
             ("GET" | "HEAD", "/") => {
-                reply("200 OK", "text/plain", "", "ergometer: the metrics are at /metrics\n", body)
+                plain("200 OK", "", "ergometer: the metrics are at /metrics\n")
             }
             (_, "/metrics" | "/") => {
-                let allowed = "Allow: GET, HEAD\r\n";
-                reply("405 Method Not Allowed", "text/plain", allowed, "only GET\n", true)
+                plain("405 Method Not Allowed", "Allow: GET, HEAD\r\n", "only GET\n")
             }
-            _ => reply("404 Not Found", "text/plain", "", "the metrics are at /metrics\n", body),
+            _ => plain("404 Not Found", "", "the metrics are at /metrics\n"),
         }
     }
 }
@@ -155,16 +155,26 @@ impl Request<'_> {
         else {
             return Err(BAD);
         };
-        if !version.starts_with("HTTP/1.") || !target.starts_with('/') {
+        let minor = version.strip_prefix("HTTP/1.").filter(|minor| minor.len() == 1);
+        if !minor.is_some_and(|minor| minor.bytes().all(|byte| byte.is_ascii_digit()))
+            || !target.starts_with('/')
+        {
             return Err(BAD);
         }
-        let named = |line: &&str| {
-            line.split_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case("host"))
-        };
-        let mut hosts = lines.filter(named).filter_map(|line| Some(line.split_once(':')?.1.trim()));
-        let host = hosts.next();
-        // RFC 9112, 3.2: one host in HTTP/1.1, and never two.
-        if hosts.next().is_some() || (host.is_none() && version != "HTTP/1.0") {
+        let mut host = None;
+        for line in lines {
+            let (name, value) = line.split_once(':').ok_or(BAD)?;
+            // RFC 9112, 5: no line goes on in the next, and no space stands before the colon, where others would see
+            // another field than this does. 3.2: never two hosts.
+            if name.is_empty() || name.contains(|letter: char| !letter.is_ascii_graphic()) {
+                return Err(BAD);
+            }
+            if name.eq_ignore_ascii_case("host") && host.replace(value.trim()).is_some() {
+                return Err(BAD);
+            }
+        }
+        // 3.2: one host in HTTP/1.1.
+        if host.is_none() && version != "HTTP/1.0" {
             return Err(BAD);
         }
         let path = target.split_once('?').map_or(target, |(path, _)| path);
@@ -172,14 +182,25 @@ impl Request<'_> {
     }
 }
 
-/// True for addresses, and for the name that resolvers never ask the network for (RFC 6761, 6.3).
+/// True for addresses, and for the names that resolvers never ask the network for (RFC 6761, 6.3).
 fn is_local_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let (name, port) = match host.find(']').map(|end| host.split_at(end + 1)) {
+        Some(parts) => parts,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
+    let port = if port.is_empty() { Some("") } else { port.strip_prefix(':') };
+    if !port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
+        return false;
+    }
+    if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let lower = name.to_ascii_lowercase();
-    name.parse::<IpAddr>().is_ok() || lower == "localhost" || lower.ends_with(".localhost")
+    let lower = lower.strip_suffix('.').unwrap_or(&lower);
+    name.parse::<Ipv4Addr>().is_ok()
+        || lower == "localhost"
+        || lower.ends_with(".localhost") && lower.bytes().all(letter)
 }
 
 /// Somebody who asks.
@@ -215,8 +236,9 @@ impl Client {
                 }
                 Ok(_) if self.answer.is_some() => {}
                 Ok(read) => {
+                    let before = self.request.len();
                     self.request.extend_from_slice(buffer.get(..read).unwrap_or_default());
-                    if let Some(end) = head_end(&self.request) {
+                    if let Some(end) = head_end(&self.request, before) {
                         let head = self.request.get(..end).unwrap_or_default();
                         self.answer = Some((answer(head), 0));
                         return Ok(true);
@@ -256,9 +278,11 @@ impl Client {
     }
 }
 
-/// Where a request's head ends.
-fn head_end(request: &[u8]) -> Option<usize> {
-    request.windows(4).position(|four| four == b"\r\n\r\n")
+/// Where a request's head ends, that it did not within what came before: who sends single bytes is not read over and over.
+fn head_end(request: &[u8], before: usize) -> Option<usize> {
+    let start = before.saturating_sub(3);
+    let new = request.get(start..)?;
+    new.windows(4).position(|four| four == b"\r\n\r\n").map(|end| start + end)
 }
 
 #[cfg(test)]
@@ -269,13 +293,27 @@ mod tests {
     fn only_one_host_and_one_form_of_target_are_understood() {
         let parse = |text: &str| Request::parse(text.as_bytes()).map(|it| it.path.to_owned());
         assert_eq!(parse("GET /metrics?a=b HTTP/1.1\r\nHost: x"), Ok("/metrics".to_owned()));
+        assert_eq!(parse("GET //metrics HTTP/1.2\r\nHost:x"), Ok("//metrics".to_owned()));
         assert_eq!(parse("GET /metrics HTTP/1.0"), Ok("/metrics".to_owned()));
         for bad in [
             "GET /metrics HTTP/1.1",
             "GET /metrics HTTP/1.1\r\nHost: a\r\nhost: b",
+            "GET /metrics HTTP/1.0\r\nHost: a\r\nhost: a",
+            "GET /metrics HTTP/1.1\r\nHost : a",
+            "GET /metrics HTTP/1.1\r\nx: y\r\n Host: a",
+            "GET /metrics HTTP/1.1\r\nHost: a\r\n b",
+            "GET /metrics HTTP/1.1\r\nHost: a\r\nx\0: b",
+            "GET /metrics HTTP/1.1\r\nHost: a\r\n: b",
+            "GET /metrics HTTP/1.1\r\nHost: a\r\nxyz",
             "GET http://elsewhere/metrics HTTP/1.1\r\nHost: a",
+            "GET * HTTP/1.1\r\nHost: a",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a",
             "GET  /metrics HTTP/1.1\r\nHost: a",
+            "\r\nGET /metrics HTTP/1.1\r\nHost: a",
             "GET /metrics HTTP/2\r\nHost: a",
+            "GET /metrics HTTP/1.x\r\nHost: a",
+            "GET /metrics HTTP/1.10\r\nHost: a",
+            "GET /metrics http/1.1\r\nHost: a",
             "GET /metrics",
             "",
         ] {
@@ -286,12 +324,70 @@ mod tests {
 
     #[test]
     fn addresses_and_localhost_are_local_and_other_names_are_not() {
-        for local in ["127.0.0.1:9464", "127.0.0.1", "[::1]:9464", "localhost:1", "A.LocalHost"] {
+        for local in [
+            "127.0.0.1:9464",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "[::1]:9464",
+            "[::1]",
+            "localhost:1",
+            "LOCALHOST.:9464",
+            "A.LocalHost",
+            "a.localhost.",
+        ] {
             assert!(is_local_name(local), "{local}");
         }
-        for other in ["example.org", "127.0.0.1.example.org:80", "localhost.example.org", "", "[x]"]
-        {
+        for other in [
+            "example.org",
+            "127.0.0.1.example.org:80",
+            "127.0.0.1..",
+            "localhost.example.org",
+            "localhost..",
+            "evil-localhost",
+            "localhost:80:80",
+            "localhost:80@example.org",
+            "localhost@example.org",
+            "example.org/.localhost",
+            "example.org, localhost",
+            "::1",
+            "[::1",
+            "[::1].example.org",
+            "[::1]9464",
+            "[127.0.0.1]",
+            "[localhost]",
+            "x[::1]",
+            "",
+            ":",
+            ":9464",
+            ".",
+            "[]",
+            "[x]",
+        ] {
             assert!(!is_local_name(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_head_s_end_is_found_wherever_it_is_cut() {
+        let request = b"GET / HTTP/1.0\r\n\r\nrest";
+        let end = request.len() - 8;
+        for before in 0..end + 4 {
+            assert_eq!(head_end(request, before), Some(end), "{before}");
+        }
+        assert_eq!(head_end(b"GET / HTTP/1.0\r\n\n\r", 0), None);
+    }
+
+    #[test]
+    fn whose_time_is_over_is_given_up_whatever_it_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut asks = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::new(stream);
+        asks.write_all(b"GET /metr").unwrap();
+        assert!(client.advance(|_| Vec::new()), "it may take its time");
+        assert!(client.deadline <= Instant::now() + PATIENCE);
+        client.deadline = Instant::now();
+        assert!(!client.advance(|_| Vec::new()));
     }
 }
