@@ -99,6 +99,23 @@ fn a_program_counts_before_its_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn what_would_keep_a_training_from_its_start_is_shown_too() {
+    let (_home, path) = file("[mlflow]\nurl = \"ftp://host\"\n[place]\ncountry = \"Freedonia\"\n");
+    let (status, out, err) = shown(&["--file", path.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert!(out.contains("Freedonia"), "{out}");
+    assert!(err.contains("`mlflow.url`") && err.contains("`place.country`"), "{err}");
+    // A file may be somebody else's, and does not say where a token goes.
+    let (_home, path) = file(WHOLE);
+    let token = |name: &str| (name == "MLFLOW_TRACKING_TOKEN").then(|| "s3cret".to_owned());
+    let faults = Config::open(&path).unwrap().from_variables(token).faults();
+    assert!(
+        matches!(&faults[..], [it] if it.to_string().contains("does not say where secrets go"))
+    );
+    assert!(Config::open(&path).unwrap().faults().is_empty());
+}
+
+#[test]
 fn what_is_not_understood_is_told_with_its_line_and_the_nearest_key() {
     let table = refusal("[tensorboard]\ndirectory = \"a\"\n[promethues]\naddress = \"x\"\n");
     assert!(table.contains("`ergometer.toml`:3: there is no table `[promethues]`"), "{table}");

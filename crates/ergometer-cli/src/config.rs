@@ -20,6 +20,8 @@ pub(crate) struct Configuration {
 enum Command {
     /// Every setting with its value and where that is from; of a secret, whether it is set.
     ///
+    /// What is not understood, or does not go together, is told behind it, and the exit status is 1. No server is asked.
+    ///
     /// What a program sets itself counts before both, and is not seen here. It takes them in with `Sinks::configured`.
     Show(Show),
 }
@@ -50,7 +52,14 @@ impl Configuration {
         let Command::Show(show) = &self.command;
         let read = show.file.as_ref().map_or_else(Config::read, Config::open);
         match read {
-            Ok(config) => show.write(&config.from_env(), out).map(|()| 0),
+            Ok(config) => {
+                let config = config.from_env();
+                show.write(&config, out)?;
+                let faults = config.faults();
+                let status = if faults.is_empty() { 0 } else { FAILURE };
+                faults.into_iter().for_each(|fault| complain(err, fault));
+                Ok(status)
+            }
             Err(error) => {
                 complain(err, error);
                 Ok(FAILURE)

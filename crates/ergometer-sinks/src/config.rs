@@ -34,6 +34,7 @@ use ergometer_report::quantity::Pue;
 use ergometer_report::site::Site;
 
 use crate::mlflow::Mlflow;
+use crate::otlp::Otlp;
 pub use key::Origin;
 use key::{KEYS, Key, Kind, METRICS_HEADERS, PASSED};
 
@@ -169,6 +170,21 @@ impl Config {
         self.said("mlflow.url", Mlflow::from_variables(|name| self.variable(name)))
     }
 
+    /// The collector of OpenTelemetry's, if one is named.
+    ///
+    /// # Errors
+    /// If its address or its headers are not understood.
+    pub fn otlp(&self) -> Result<Option<Otlp>> {
+        let Some(key) = self.collector() else { return Ok(None) };
+        self.guard(key)?;
+        self.said(key, Otlp::from_variables(|name| self.variable(name)))
+    }
+
+    /// What would keep a training from its start, or a command from its end; nothing is connected to.
+    pub fn faults(&self) -> Vec<Error> {
+        [self.mlflow().err(), self.otlp().err(), self.site().err()].into_iter().flatten().collect()
+    }
+
     /// What a key is set to.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
         self.set.get(key).map(|(value, _)| value.as_str())
@@ -186,7 +202,7 @@ impl Config {
     }
 
     /// The address of a collector that holds: that of the higher origin, and of two of the same the one for metrics.
-    pub(crate) fn collector(&self) -> Option<&'static str> {
+    fn collector(&self) -> Option<&'static str> {
         let rank = |key: &str| self.set.get(key).map(|(_, origin)| origin.rank());
         let (metrics, all) = ("otlp.metrics-endpoint", "otlp.endpoint");
         match (rank(metrics), rank(all)) {
@@ -201,7 +217,7 @@ impl Config {
     ///
     /// # Errors
     /// If the address at `key` is from a file, and a secret for it is from the environment.
-    pub(crate) fn guard(&self, key: &str) -> Result<()> {
+    fn guard(&self, key: &str) -> Result<()> {
         let Some((_, Origin::File(..))) = self.set.get(key) else { return Ok(()) };
         let family = key.split('.').next().unwrap_or(key);
         let secret = KEYS.iter().find_map(|secret| {
@@ -234,7 +250,7 @@ impl Config {
     }
 
     /// The variable of this name, or what is set instead of it.
-    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Option<String> {
         let outdone = self.collector() == Some("otlp.endpoint")
             && name == "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
         if outdone || self.is_outdone(name) {

@@ -10,7 +10,6 @@ use ergometer::{Energy, Error, Observer, Record, Result, Summary, Timestamp, Ver
 use crate::config::Config;
 use crate::courier::Delivery;
 use crate::mlflow::Mlflow;
-use crate::otlp::Otlp;
 use crate::prometheus::Scrape;
 use crate::tensorboard::TensorBoard;
 
@@ -76,13 +75,9 @@ impl Sinks {
                 Err(error) => return Err(error),
             }
         }
-        if let Some(key) = config.collector() {
-            config.guard(key)?;
-            let otlp = Otlp::from_variables(|name| config.variable(name));
-            if let Some(otlp) = config.said(key, otlp)? {
-                sinks.deliveries.push(otlp.delivery());
-                sinks.sinks.push(Box::new(otlp));
-            }
+        if let Some(otlp) = config.otlp()? {
+            sinks.deliveries.push(otlp.delivery());
+            sinks.sinks.push(Box::new(otlp));
         }
         Ok(sinks)
     }
