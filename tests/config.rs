@@ -208,7 +208,7 @@ fn a_run_is_told_to_all_that_are_on() {
     assert!(site.price.is_some());
     let sinks = Sinks::from_config(&config).unwrap();
     assert_eq!(sinks.names().collect::<Vec<_>>(), ["tensorboard", "mlflow", "prometheus", "otlp"]);
-    assert_eq!(sinks.deliveries().len(), 2);
+    assert_eq!(sinks.deliveries().len(), 3);
     let lab = Lab::new();
     let run = lab.meter([cpu(constant(50.0))]).run("net").observe(sinks).start().unwrap();
     let log = run.path().to_owned();

@@ -1,23 +1,22 @@
 //! Finished runs in other people's formats: what each says, and that what was there before is left unharmed.
 
 mod card;
+mod file;
+mod sentence;
+mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::mpsc::channel;
-use std::thread::Builder;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use ergometer::record::{Framework, Kind};
+use ergometer::record::Framework;
 use ergometer::sensor::fake::Fake;
 use ergometer::sensor::{Domain, Hardware, Provenance};
-use ergometer::{Meter, Power, RunLog};
+use ergometer::{Meter, Power};
 use ergometer_report::History;
 use ergometer_report::quantity::{Flop, Pue};
 use ergometer_report::site::Site;
 use ergometer_sinks::export::{
-    self, BoAmps, CodeCarbon, CycloneDx, Gpai, ModelCard, Sentence, Stage, Table, Version,
+    BoAmps, CodeCarbon, CycloneDx, Gpai, ModelCard, Sentence, Stage, Version,
 };
 use serde_json::{Value, json};
 
@@ -347,62 +346,6 @@ fn there_is_no_score_without_embodied_emissions_and_none_without_an_intensity() 
 }
 
 #[test]
-fn a_sentence_says_measured_or_estimated_and_cites_what_it_rests_on() {
-    let logs = tempfile::tempdir().unwrap();
-    let sentence = Sentence::of(&history(&measured(logs.path())), &france()).unwrap();
-    let text = sentence.markdown();
-    assert!(text.starts_with("Training mlp (1,000 parameters, 3 epochs, 15.0 s"), "{text}");
-    assert!(text.contains(") used 1500 J ± 60 J, measured with"), "{text}");
-    assert!(text.contains(" (energy counter: rapl)[^ergometer][^khan2018]."), "{text}");
-    assert!(
-        text.contains(
-            " CO2e[^strubell2019][^ember2026]; the uncertainty is that of the energy alone."
-        ),
-        "{text}"
-    );
-    assert!(
-        text.contains("\n[^jcgm100]: Joint Committee for Guides in Metrology (2008)."),
-        "{text}"
-    );
-    // What is given by the user is not the mean of a country, and nowhere is no emission.
-    let given = Site::choose(
-        Some(ergometer_report::quantity::CarbonIntensity::from_grams_per_kilowatt_hour(50.0)),
-        None,
-        None,
-    );
-    let text = Sentence::of(&history(&measured(logs.path())), &given.unwrap()).unwrap().markdown();
-    assert!(
-        text.contains("At 50 g CO2e/kWh (given by the user)") && !text.contains("ember"),
-        "{text}"
-    );
-    let text = Sentence::of(&history(&estimated(logs.path(), HOSTILE)), &Site::default()).unwrap();
-    let (markdown, latex) = (text.markdown(), text.latex());
-    assert!(!markdown.contains("CO2") && !latex.contains("CO$_2$"), "{markdown}");
-    assert!(markdown.starts_with(r#"Training =cmd\|'!A1,"\<b\>    --- \\end\{x\} \$\& \_\*\`%\#\~\^\[x\](y) é (3 epochs, 15.0 s"#), "{markdown}");
-    assert!(latex.starts_with(r#"Training =cmd|'!A1,"\textless{}b\textgreater{}    "#), "{latex}");
-    assert!(latex.contains(r"\textbackslash{}end\{x\} \$\& \_*\textasciigrave{}\%\#\textasciitilde{}\textasciicircum{}[x](y) é ("), "{latex}");
-    assert!(
-        latex.contains("$\\pm$")
-            && latex.contains(", estimated by a model, not measured, with ergometer"),
-        "{latex}"
-    );
-    assert!(latex.lines().skip(1).all(|line| line.is_empty() || line.starts_with('%')), "{latex}");
-}
-
-#[test]
-fn runs_of_one_model_are_one_sentence_about_their_mean() {
-    let logs = tempfile::tempdir().unwrap();
-    let runs = read(&made::two_models(logs.path(), 3));
-    let text = Sentence::of(&runs, &Site::default()).unwrap().markdown();
-    assert_eq!(text.matches("Training ").count(), 2, "{text}");
-    assert_eq!(
-        text.matches(" on average over 3 runs, measured with ergometer").count(),
-        2,
-        "{text}"
-    );
-}
-
-#[test]
 fn formats_of_one_run_refuse_several_and_a_run_that_was_stopped_is_said_to_be() {
     let logs = tempfile::tempdir().unwrap();
     let run = measured(logs.path());
@@ -425,144 +368,15 @@ fn formats_of_one_run_refuse_several_and_a_run_that_was_stopped_is_said_to_be() 
 }
 
 #[test]
-fn a_table_has_the_logs_names_and_digits() {
+fn codecarbons_file_is_written_with_a_word_on_estimates() {
     let logs = tempfile::tempdir().unwrap();
-    let run = RunLog::open(estimated(logs.path(), HOSTILE)).unwrap();
-    let of = |kinds: &[Kind]| {
-        let mut text = Vec::new();
-        let runs = [run.clone()];
-        let bad = export::csv::write(&Table::of(&runs, kinds).unwrap(), &mut text).unwrap();
-        assert!(bad.is_empty(), "{bad:?}");
-        String::from_utf8(text).unwrap()
-    };
-    let epochs = of(&[Kind::Epoch]);
-    assert!(epochs.starts_with("run_id,name,framework,parameters,"), "{epochs}");
-    assert!(
-        epochs.contains(",domains.cpu:0.energy_j,domains.cpu:0.u_j,\"metrics.a,\"\"b\"\"\n\"\n"),
-        "{epochs}"
-    );
-    assert!(
-        epochs
-            .contains(",\"=cmd|'!A1,\"\"<b>\u{85}\u{2028}\r\n--- \\end{x} $& _*`%#~^[x](y) é\",,,"),
-        "{epochs}"
-    );
-    assert_eq!(epochs.matches(",estimated,true,").count(), 3, "{epochs}");
-    assert_eq!(epochs.matches(",NaN\n").count(), 3, "{epochs}");
-    assert!(epochs.contains(",5,500,"), "{epochs}");
-    assert_eq!(of(&[Kind::Step]).matches(",step,").count(), 30 + 1);
-    let whole = of(&[Kind::End]);
-    assert_eq!(whole.matches(",end,").count(), 1, "{whole}");
-    assert!(whole.contains(",15,1500,"), "{whole}");
-}
-
-#[test]
-fn where_no_sensor_told_of_anything_the_sum_is_empty() {
-    let logs = tempfile::tempdir().unwrap();
-    let run = measured(logs.path());
-    let log = run.join("rank-00000.jsonl");
-    let unknown = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        if line["kind"] == "epoch" && line["epoch"] == 1 {
-            (line["energy_j"], line["u_j"]) = (Value::Null, Value::Null);
-            (line["total_j"], line["domains"]) = (json!(0), json!({}));
-        } else if line["kind"] == "epoch" && line["epoch"] == 2 {
-            (line["energy_j"], line["u_j"]) = (Value::Null, Value::Null);
-        }
-        format!("{line}\n")
-    };
-    let text = fs::read_to_string(&log).unwrap();
-    fs::write(&log, text.lines().map(unknown).collect::<String>()).unwrap();
-    let (runs, mut table) = ([RunLog::open(&run).unwrap()], Vec::new());
-    export::csv::write(&Table::of(&runs, &[Kind::Epoch]).unwrap(), &mut table).unwrap();
-    let table = String::from_utf8(table).unwrap();
-    let place = table.lines().next().unwrap().split(',').position(|name| name == "total_j");
-    let totals: Vec<&str> = table
-        .lines()
-        .skip(1)
-        .map(|row| {
-            row.split("\"a \"\"quoted").next().unwrap().split(',').nth(place.unwrap()).unwrap()
-        })
-        .collect();
-    assert_eq!(totals, ["", "1000", "1500"]);
-}
-
-#[cfg(unix)]
-#[test]
-fn what_is_no_file_is_written_to_and_never_read() {
-    let logs = tempfile::tempdir().unwrap();
-    let run = measured(&logs.path().join("runs")).to_str().unwrap().to_owned();
-    let pipe = logs.path().join("pipe");
-    if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
-        return; // No mkfifo on this system.
-    }
-    for format in ["gpai", "model-card", "codecarbon"] {
-        let (told, answers) = channel();
-        let (from, run, to) = (pipe.clone(), run.clone(), pipe.to_str().unwrap().to_owned());
-        let heard = told.clone();
-        let reader = Builder::new().name("reader".to_owned());
-        reader.spawn(move || heard.send(fs::read_to_string(from).unwrap())).unwrap();
-        let writer = Builder::new().name("writer".to_owned()).spawn(move || {
-            let arguments = ["export", "--format", format, "--country", "FR", "-o", &to, &run];
-            let (_, _, err) = ergometer(&arguments);
-            told.send(err)
-        });
-        writer.unwrap();
-        let answers: Vec<String> = (0..2)
-            .map(|_| answers.recv_timeout(Duration::from_secs(30)).expect("the pipe was read"))
-            .collect();
-        let begin = ["Amount of energy", "---\nco2_eq_emissions:", "timestamp,"];
-        let is_whole = |text: &String| begin.iter().any(|begin| text.starts_with(begin));
-        assert!(answers.iter().any(is_whole), "{format}: {answers:?}");
-    }
-}
-
-#[test]
-fn what_is_only_replaced_need_not_be_text() {
-    let logs = tempfile::tempdir().unwrap();
-    let run = measured(&logs.path().join("runs"));
-    let file = logs.path().join("old");
-    let export = |format: &str| {
-        fs::write(&file, b"\xff\xfe").unwrap();
-        let (run, file) = (run.to_str().unwrap(), file.to_str().unwrap());
-        let arguments = ["export", "--format", format, "--country", "FR", "-o", file, run];
-        ergometer(&arguments).0
-    };
-    assert_eq!(export("gpai"), 0);
-    assert!(fs::read_to_string(&file).unwrap().starts_with("Amount of energy"));
-    // A card keeps what was there, so it has to be understood.
-    assert_eq!(export("model-card"), 1);
-    assert_eq!(fs::read(&file).unwrap(), b"\xff\xfe");
-}
-
-#[test]
-fn a_parquet_file_begins_and_ends_as_one_and_knows_its_length() {
-    let logs = tempfile::tempdir().unwrap();
-    let runs = [RunLog::open(measured(logs.path())).unwrap()];
-    let mut file = Vec::new();
-    export::parquet::write(&Table::of(&runs, &[Kind::Step]).unwrap(), &mut file).unwrap();
-    assert!(file.starts_with(b"PAR1") && file.ends_with(b"PAR1"));
-    let length = u32::from_le_bytes(file[file.len() - 8..file.len() - 4].try_into().unwrap());
-    let footer = &file[file.len() - 8 - length as usize..file.len() - 8];
-    // A structure whose first field is the version, 2, and whose last is who wrote it.
-    assert_eq!(footer[..2], [0x15, 4]);
-    assert!(footer.ends_with(format!("ergometer {}\0", env!("CARGO_PKG_VERSION")).as_bytes()));
-}
-
-#[test]
-fn an_option_that_a_format_does_not_heed_is_refused() {
-    let logs = tempfile::tempdir().unwrap();
-    let run = measured(logs.path());
-    for (format, option) in [
-        ("csv", "--latex"),
-        ("gpai", "--stage=fine-tuning"),
-        ("sentence", "--rows=steps"),
-        ("csv", "--country=FR"),
-        ("sci", "--operations=1"),
-        ("model-card", "--spec=1.6"),
-    ] {
-        let (status, out, err) =
-            ergometer(&["export", "--format", format, option, run.to_str().unwrap()]);
-        assert_eq!((status, out.as_str()), (1, ""), "{format} {option}");
-        assert!(err.contains(&format!("`{format}`")) && err.contains("leave"), "{err}");
-    }
+    let runs = [measured(&logs.path().join("a")), estimated(&logs.path().join("b"), "b")];
+    let said = runs.map(|run| {
+        let (status, _, err) =
+            ergometer(&["export", "--format", "codecarbon", run.to_str().unwrap()]);
+        assert_eq!(status, 0, "{err}");
+        err
+    });
+    assert_eq!(said[0], "");
+    assert!(said[1].contains("no column to say that an energy is estimated"), "{}", said[1]);
 }

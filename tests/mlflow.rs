@@ -1,16 +1,16 @@
 //! MLflow, on a server that keeps to its rules and can be slow, refuse, or be gone.
 
+mod refusals;
 mod tracking;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ergometer::log::Line;
-use ergometer::{Meter, Run, RunBuilder, RunLog};
+use ergometer::{Kind, Meter, Run, RunBuilder, RunLog};
 use ergometer_sinks::mlflow::Mlflow;
 use ergometer_sinks::tally::Tally;
 use ergometer_sinks::{prometheus, replay};
-use serde_json::json;
 
 use crate::lab::{Lab, constant, cpu, gpu, lines, windows};
 use tracking::{Mood, Stored, Tracking};
@@ -82,8 +82,8 @@ fn a_run_is_there_with_its_parameters_its_epochs_its_powers_and_its_end() {
     assert_eq!(watts.len(), 1, "one in ten seconds: {watts:?}");
     assert!((watts[0].1 - 300.0).abs() < 3.0, "{watts:?}");
     assert!(run.keys().contains("system/cpu_package_0_power_usage_watts"));
-    assert!(run.keys().contains("energy/epoch_joules/gpu-GPU-0"), "{:?}", run.keys());
-    assert!(run.keys().contains("uncertainty/total_joules/cpu-package-0"));
+    assert!(run.keys().contains("energy/gpu-GPU-0/epoch_joules"), "{:?}", run.keys());
+    assert!(run.keys().contains("uncertainty/cpu-package-0/total_joules"));
     assert_eq!(server.refused(), [""; 0]);
     assert_eq!(delivery.lost(), 0);
 }
@@ -118,31 +118,6 @@ fn requests_keep_to_the_limits_and_hostile_names_to_the_rules() {
     assert_eq!(not_numbers.count(), 7, "each under a key of its own");
     let asked = server.state.lock().unwrap().asked.clone();
     assert!(asked.iter().filter(|asked| asked.2 == 1_000).count() >= 2, "{asked:?}");
-}
-
-#[test]
-fn a_server_that_refuses_loses_what_it_refuses_and_nobody_tells_the_token() {
-    for (status, kind) in [(403, "403"), (400, "400")] {
-        let (lab, server) = (Lab::new(), Tracking::start());
-        // A server that throws back what it was sent.
-        let echo = json!({ "error_code": "Bearer s3cret", "message": "Bearer s3cret" });
-        server.is(Mood::Says(status, echo.to_string()));
-        let sink = server.sink().bearer("s3cret").unwrap();
-        let (debug, delivery) = (format!("{sink:?}"), sink.delivery());
-        let log = trained(&lab, measured(&lab).run("mlp").observe(sink), 20);
-        let lost = delivery.wait(Duration::from_secs(20)).unwrap_err();
-        assert_eq!(delivery.lost(), 21, "twenty epochs and the end");
-        let said = said(&log);
-        assert!(said[0].contains(kind), "{said:?}");
-        let refusal = server.sink().bearer("s3cret").unwrap().upload(&log).unwrap_err();
-        assert_eq!(refusal.is_permission_denied(), status == 403);
-        let asked = server.state.lock().unwrap().asked.clone();
-        assert!(asked.iter().all(|(_, token, _)| token.as_deref() == Some("Bearer s3cret")));
-        let logged = std::fs::read_dir(log.directory()).unwrap();
-        let logged = logged.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-        let all = format!("{debug} {lost} {lost:?} {refusal} {refusal:?} {said:?}");
-        assert!(!(all + &logged.collect::<String>()).contains("s3cret"));
-    }
 }
 
 #[test]
@@ -284,6 +259,177 @@ fn a_run_that_is_resumed_goes_on_where_it_was() {
     assert_eq!(uploaded.sent, 0, "{uploaded:?}");
 }
 
+/// Epochs with an evaluation in each, and one behind them.
+fn train_and_evaluate(lab: &Lab, run: &Run, epochs: std::ops::RangeInclusive<u64>) {
+    for _epoch in run.epochs(epochs) {
+        for _step in run.steps(0..3) {
+            lab.pass(1_000);
+            let _load = run.phase("load");
+        }
+        let _valid = run.phase("valid");
+        lab.pass(500);
+        run.metric("accuracy", 0.5);
+    }
+    for loss in [1.0, 2.0] {
+        let _test = run.phase("test");
+        lab.pass(500);
+        run.metric("loss", loss);
+    }
+}
+
+#[test]
+fn a_run_that_is_resumed_has_told_what_its_log_tells() {
+    let (lab, server, other) = (Lab::new(), Tracking::start(), Tracking::start());
+    let run = measured(&lab).run("mlp").observe(server.sink()).start().unwrap();
+    let path = run.path().to_owned();
+    train_and_evaluate(&lab, &run, 1..=2);
+    run.finish().unwrap();
+    server.ended();
+    for session in 2..=3 {
+        // Another process: another clock, an hour later.
+        let lab = Lab::new();
+        lab.pass(session * 3_600_000);
+        let sink = server.sink();
+        let delivery = sink.delivery();
+        let run = measured(&lab).resume(&path).unwrap().observe(sink).start().unwrap();
+        train_and_evaluate(&lab, &run, session * 2 - 1..=session * 2);
+        run.finish().unwrap();
+        delivery.wait(Duration::from_secs(20)).unwrap();
+    }
+    let log = RunLog::open(&path).unwrap();
+    other.sink().upload(&log).unwrap();
+    let (live, told) = (server.run(), other.run());
+    assert_eq!(live.metrics, told.metrics);
+    assert_eq!((&live.status, &live.params), (&told.status, &told.params));
+    let steps = |key| live.metric(key).iter().map(|it| it.0).collect::<Vec<_>>();
+    assert_eq!(steps("phase_valid/accuracy"), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(steps("epoch/accuracy"), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(steps("phase_test/loss"), [1, 1, 1, 2, 2, 2], "those of each session");
+    let totals = live.keys().into_iter().filter(|key| key.starts_with("energy/total_joules"));
+    assert_eq!(totals.map(|key| live.metric(key).len()).sum::<usize>(), 3, "one a session");
+    let again = server.sink().upload(&log).unwrap().0;
+    assert_eq!((again.sent, again.there), (0, live.metrics.len()));
+    assert_eq!(server.run().metrics, live.metrics);
+}
+
+#[test]
+fn an_upload_of_a_run_that_goes_on_is_gone_on_with_by_the_next() {
+    let (lab, server, other) = (Lab::new(), Tracking::start(), Tracking::start());
+    let run = measured(&lab).run("mlp").start().unwrap();
+    let path = run.path().to_owned();
+    let upload = |server: &Tracking| server.sink().upload(&RunLog::open(&path).unwrap()).unwrap().0;
+    train(&lab, &run, 1..=3);
+    let start = Instant::now();
+    while windows_of(&path) < 2 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        lab.pass(100);
+    }
+    let first = upload(&server);
+    assert!(first.sent > 10, "{first:?}");
+    assert_eq!(server.run().status, "RUNNING");
+    train(&lab, &run, 4..=6);
+    run.finish().unwrap();
+    let second = upload(&server);
+    assert_eq!((&second.run, server.run().status.as_str()), (&first.run, "FINISHED"));
+    assert_eq!(upload(&server).sent, 0);
+    upload(&other);
+    let (grown, whole) = (server.run(), other.run());
+    assert!(grown.metrics.is_superset(&whole.metrics));
+    // What the run had used by then is true still.
+    let more: Vec<_> = grown.metrics.difference(&whole.metrics).collect();
+    assert!(more.iter().all(|(key, ..)| key.contains("total_")), "{more:?}");
+    assert_eq!(grown.tags["mlflow.note.content"], whole.tags["mlflow.note.content"]);
+}
+
+/// How many epochs a log holds.
+fn windows_of(run: &std::path::Path) -> usize {
+    RunLog::open(run).unwrap().windows(Kind::Epoch).unwrap().len()
+}
+
+#[test]
+fn two_runs_of_one_name_are_two_runs() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let logs = [2, 3].map(|epochs| trained(&lab, measured(&lab).run("mlp"), epochs));
+    for _ in 0..2 {
+        for log in &logs {
+            server.sink().upload(log).unwrap();
+        }
+    }
+    let runs = server.runs();
+    let epochs = runs.iter().map(|run| run.metric("energy/epoch_joules").len());
+    assert_eq!(epochs.collect::<Vec<_>>(), [2, 3]);
+    assert!(runs.iter().all(|run| run.name == "mlp"));
+}
+
+#[test]
+fn two_values_of_one_step_and_moment_are_two() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let sink = server.sink();
+    let delivery = sink.delivery();
+    let run = measured(&lab).run("mlp").observe(sink).start().unwrap();
+    let path = run.path().to_owned();
+    for _epoch in run.epochs(1..=1) {
+        lab.pass(1_000);
+        for score in [0.25, 0.5, 0.5, f64::NAN] {
+            let _valid = run.phase("valid");
+            run.metric("score", score);
+        }
+    }
+    run.finish().unwrap();
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    let live = server.ended();
+    let scores = |run: &Stored| -> Vec<String> {
+        let all = run.metrics.iter().filter(|it| it.0 == "phase_valid/score");
+        all.map(|it| it.3.clone()).collect()
+    };
+    assert_eq!(scores(&live), ["0.25", "0.5", "NaN"]);
+    let log = RunLog::open(&path).unwrap();
+    assert_eq!(server.sink().upload(&log).unwrap().0.sent, 0);
+    // One of them is lost on the server, and one is off in the last place.
+    let state = || server.state.lock().unwrap();
+    let changed = |it: &(String, i64, i64, String)| match (it.0.as_str(), it.3.as_str()) {
+        ("phase_valid/score", "0.25") => None,
+        ("phase_valid/score", "0.5") => {
+            Some((it.0.clone(), it.1, it.2, "0.5000000000000001".to_owned()))
+        }
+        _ => Some(it.clone()),
+    };
+    let there = live.metrics.iter().filter_map(changed).collect();
+    state().runs[0].metrics = there;
+    assert_eq!(server.sink().upload(&log).unwrap().0.sent, 1);
+    assert_eq!(scores(&server.run()), ["0.25", "0.5000000000000001", "NaN"]);
+}
+
+#[test]
+fn a_user_without_a_password_is_refused_and_a_token_beside_is_sent() {
+    let sink = |set: &[(&str, &str)]| {
+        let set: Vec<(String, String)> = set
+            .iter()
+            .map(|(name, value)| (format!("MLFLOW_TRACKING_{name}"), (*value).to_owned()))
+            .collect();
+        Mlflow::from_variables(|name| {
+            if name == "MLFLOW_TRACKING_URI" {
+                return Some("http://127.0.0.1:1".to_owned());
+            }
+            set.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone())
+        })
+    };
+    let refusal = |set: &[(&str, &str)]| {
+        let refusal = sink(set).unwrap_err();
+        let text = format!("{refusal} {refusal:?}");
+        assert!(!text.contains("s3cret"), "{text}");
+        refusal.to_string()
+    };
+    let missing = refusal(&[("USERNAME", "s3cret")]);
+    assert!(missing.contains("MLFLOW_TRACKING_PASSWORD is not"), "{missing}");
+    let missing = refusal(&[("PASSWORD", "s3cret"), ("USERNAME", " ")]);
+    assert!(missing.contains("MLFLOW_TRACKING_USERNAME is not"), "{missing}");
+    for half in [("USERNAME", "me"), ("PASSWORD", "s3cret")] {
+        assert!(sink(&[half, ("TOKEN", "t0ken")]).unwrap().is_some());
+    }
+    assert!(sink(&[("USERNAME", "me"), ("PASSWORD", "s3cret")]).unwrap().is_some());
+}
+
 #[test]
 fn what_became_known_of_an_epoch_when_it_was_over_is_the_epoch_s() {
     let (lab, server) = (Lab::new(), Tracking::start());
@@ -314,6 +460,11 @@ fn what_is_no_mlflow_is_said_to_be_none() {
     server.is(Mood::Says(200, "<html>".to_owned()));
     let refusal = server.sink().upload(&log).unwrap_err();
     assert!(refusal.to_string().contains("does not answer as MLflow does"), "{refusal}");
-    assert!(Mlflow::new("sqlite:///mlflow.db").is_err());
+    for address in
+        ["sqlite:///mlflow.db", "http://127.0.0.1:1/?key=s3cret", "http://127.0.0.1:1#s3cret"]
+    {
+        let refusal = Mlflow::new(address).unwrap_err();
+        assert!(!format!("{refusal} {refusal:?}").contains("s3cret"), "{refusal}");
+    }
     assert!(Mlflow::from_variables(|_| None).unwrap().is_none());
 }

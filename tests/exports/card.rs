@@ -65,14 +65,43 @@ fn a_card_keeps_every_byte_but_those_of_the_entry() {
             "---\na: \"x\n co2_eq_emissions: 1\"\nb: |\n  co2_eq_emissions: 2\n\n   more: ' [\nc: [1,\n  {co2_eq_emissions: 3}, 'x]',\n]\nd:\n  co2_eq_emissions: 4\ne: plain\n  'tis more\n#co2_eq_emissions: 5\n---\n",
             "---\na: \"x\n co2_eq_emissions: 1\"\nb: |\n  co2_eq_emissions: 2\n\n   more: ' [\nc: [1,\n  {co2_eq_emissions: 3}, 'x]',\n]\nd:\n  co2_eq_emissions: 4\ne: plain\n  'tis more\n#co2_eq_emissions: 5\nco2_eq_emissions:\n@---\n",
         ),
+        (
+            "# Title\n\n```yaml\n---\nco2_eq_emissions: 1\n---\n```\n",
+            "---\nco2_eq_emissions:\n@---\n# Title\n\n```yaml\n---\nco2_eq_emissions: 1\n---\n```\n",
+        ),
+        (
+            "---\nbase: &b {x: 1}\nmore:\n  <<: *b\n  co2_eq_emissions: 1 # theirs\n---\n~~~\n---\n~~~\n",
+            "---\nbase: &b {x: 1}\nmore:\n  <<: *b\n  co2_eq_emissions: 1 # theirs\nco2_eq_emissions:\n@---\n~~~\n---\n~~~\n",
+        ),
+        // A second document is the card's text.
+        ("---\na: 1\n---\nb: 2\n---\n", "---\na: 1\nco2_eq_emissions:\n@---\nb: 2\n---\n"),
+        ("---\na: 1\n---", "---\na: 1\nco2_eq_emissions:\n@---"),
+        ("\u{feff}---\na: 1\n---\n", "\u{feff}---\na: 1\nco2_eq_emissions:\n@---\n"),
         // The Hub takes the end of the last line from a block of lines, as long as it is the last.
         ("---\na: 1\nb: |\n  x\n---\n", "---\nco2_eq_emissions:\n@a: 1\nb: |\n  x\n---\n"),
+        (
+            "---\nco2_eq_emissions:\n  # g\n  emissions: 1\n  training_type: >\n    fine\n    tuning\n---\n",
+            "---\nco2_eq_emissions:\n  # g\n  source: $\n¦  emissions: %\n  training_type: >\n    fine\n    tuning\n---\n",
+        ),
         // The entry in its several styles.
         (
             "---\nco2_eq_emissions: 12.5   # old\nz: 1\n---\n",
             "---\nco2_eq_emissions:   # old\n@z: 1\n---\n",
         ),
         ("---\n\"co2_eq_emissions\": null\n---\n", "---\n\"co2_eq_emissions\":\n@---\n"),
+        ("---\n'co2_eq_emissions' : {}\n---\n", "---\n'co2_eq_emissions' :\n@---\n"),
+        (
+            "---\nco2_eq_emissions:\n  {emissions: 3}\nz: 1\n---\n",
+            "---\nco2_eq_emissions:\n  \n@z: 1\n---\n",
+        ),
+        (
+            "---\nold: &o 1\nco2_eq_emissions: *o\n---\n",
+            "---\nold: &o 1\nco2_eq_emissions:\n@---\n",
+        ),
+        (
+            "---\nco2_eq_emissions:\n  <<: *b\n  emissions: 1\n  # theirs\n  scope: [2, 3] # and\n---\n",
+            "---\nco2_eq_emissions:\n  <<: *b\n  emissions: %\n  # theirs\n  scope: [2, 3] # and\n  source: $\n¦---\n",
+        ),
         (
             "---\nco2_eq_emissions:\n# next\nz: 1\n---\n",
             "---\nco2_eq_emissions:\n@# next\nz: 1\n---\n",
@@ -140,6 +169,16 @@ fn a_card_that_is_not_understood_for_certain_is_refused_with_its_line() {
         ("---\n? a\n: b\n---\n", 2),
         ("---\na: @b\n---\n", 2),
         ("---\na: 1\rco2_eq_emissions: 1\n---\n", 2),
+        ("---\rlicense: mit\r---\r\n", 1),
+        ("---\na: x\u{2028}co2_eq_emissions: 1\n---\n", 2),
+        ("---\na: x\u{85}co2_eq_emissions: 1\n---\n", 2),
+        ("---\na: 1\n&k co2_eq_emissions: 1\n---\n", 3),
+        ("---\na: 1\n!!str \"co2_eq_emissions\": 1\n---\n", 3),
+        ("---\n\"co2\\u005feq_emissions\": 1\n---\n", 2),
+        ("---\na: 1\n...\nb: 2\n---\n", 3),
+        ("---\n%YAML 1.2\n---\n", 2),
+        ("---\nco2_eq_emissions:\n\temissions: 3\n---\n", 3),
+        ("---\n\"co2_eq_emissions\": 1\n'co2_eq_emissions': 2\n---\n", 3),
     ] {
         let done = card.written_into(text, Path::new("dir/README.md"));
         match (line, done) {
@@ -216,4 +255,35 @@ fn the_command_writes_into_a_card_through_a_link_and_leaves_a_refused_one() {
     );
     assert!(text.ends_with("\n---\n# Model\n"), "{text}");
     assert_eq!(fs::read_dir(logs.path()).unwrap().count(), 3, "a draft was left behind");
+}
+
+#[test]
+fn line_ends_that_are_mixed_stay_so() {
+    let logs = tempfile::tempdir().unwrap();
+    let (card, lines) = entry(logs.path());
+    let entry: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let of = |text: &str| card.written_into(text, Path::new("README.md")).unwrap();
+    assert_eq!(
+        of("---\na: 1\r\nb: 2\n---\r\nc\rd\n"),
+        format!("---\na: 1\r\nb: 2\nco2_eq_emissions:\n{entry}---\r\nc\rd\n")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_card_is_refused_and_stays() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let card = logs.path().join("README.md");
+    fs::write(&card, "# Model\n").unwrap();
+    fs::set_permissions(&card, fs::Permissions::from_mode(0o444)).unwrap();
+    let arguments = ["export", "--format", "model-card", "--country", "FR"];
+    let paths = ["-o", card.to_str().unwrap(), run.to_str().unwrap()];
+    let (status, _, err) = ergometer(&[&arguments[..], &paths].concat());
+    assert_eq!(status, 1);
+    assert!(err.contains("README.md` is read-only"), "{err}");
+    assert_eq!(fs::read_to_string(&card).unwrap(), "# Model\n");
+    assert_eq!(fs::read_dir(logs.path()).unwrap().count(), 2, "a draft was left behind");
 }

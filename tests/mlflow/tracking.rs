@@ -38,6 +38,10 @@ pub(super) enum Mood {
     Slow(Duration),
     /// With this status and text, to all.
     Says(u16, String),
+    /// Until then with 503, and asks for no wait at all.
+    Busy(Instant),
+    /// With this status to what has this text in a metric, a param or a tag.
+    Refuses(u16, &'static str),
 }
 
 #[derive(Clone, Default)]
@@ -45,6 +49,7 @@ pub(super) struct Stored {
     pub(super) experiment: usize,
     pub(super) name: String,
     pub(super) status: String,
+    pub(super) deleted: bool,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) params: BTreeMap<String, String>,
     /// Each value once: key, step, time, and the value as it was sent.
@@ -149,7 +154,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         let (status, text) = match mood {
             Mood::Gone => return None,
             Mood::Says(status, text) => (status, text),
-            Mood::Well | Mood::Slow(_) => {
+            Mood::Busy(until) if Instant::now() < until => (503, String::new()),
+            Mood::Refuses(status, text) if has(&json, text) => (status, String::new()),
+            Mood::Well | Mood::Slow(_) | Mood::Busy(_) | Mood::Refuses(..) => {
                 if let Mood::Slow(time) = mood {
                     thread::sleep(time);
                 }
@@ -170,10 +177,19 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
             }
         };
         let mut stream = &stream;
-        let head = format!("HTTP/1.1 {status} So\r\nContent-Length: {}\r\n\r\n", text.len());
-        stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(text.as_bytes()).ok()?;
+        let wait = if status == 503 { "Retry-After: 0\r\n" } else { "" };
+        let length = text.len();
+        // At once: a second packet would wait for the first one's acknowledgement.
+        let answer =
+            format!("HTTP/1.1 {status} So\r\n{wait}Content-Length: {length}\r\n\r\n{text}");
+        stream.write_all(answer.as_bytes()).ok()?;
     }
+}
+
+/// Whether a batch has this text in it.
+fn has(batch: &Value, text: &str) -> bool {
+    let all = ["metrics", "params", "tags"].into_iter().filter_map(|kind| batch[kind].as_array());
+    all.flatten().any(|one| one.to_string().contains(text))
 }
 
 /// The arguments of a query.
@@ -248,7 +264,8 @@ impl State {
                 );
                 let ids = body["experiment_ids"].as_array().unwrap();
                 let found = self.runs.iter().position(|run| {
-                    ids.contains(&json!(run.experiment.to_string()))
+                    !run.deleted
+                        && ids.contains(&json!(run.experiment.to_string()))
                         && run.tags.get("ergometer.run_id").is_some_and(|tag| tag == id)
                         && run.tags.get("ergometer.rank").is_some_and(|tag| tag == rank)
                 });
@@ -261,6 +278,9 @@ impl State {
             }
             "runs/log-batch" => {
                 let run = self.place(&text("run_id"))?;
+                if self.runs[run].deleted {
+                    return Err(invalid("the run must be in the 'active' state"));
+                }
                 self.log_batch(run, body)
             }
             "metrics/get-history" => {
@@ -305,6 +325,7 @@ impl State {
         let all: Vec<_> = run.metrics.iter().filter(|metric| metric.0 == key).collect();
         let shown = all.iter().skip(start).take(5);
         let points = shown.map(|(key, step, time, value)| {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
             json!({ "key": key, "step": step, "timestamp": time, "value": value })
         });
         let mut answer = json!({ "metrics": points.collect::<Vec<_>>() });
@@ -325,9 +346,10 @@ impl State {
         let keyed = |all: &BTreeMap<String, String>| -> Value {
             all.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect()
         };
+        let stage = if run.deleted { "deleted" } else { "active" };
         let metrics: Value = run.keys().iter().map(|key| json!({ "key": key })).collect();
         json!({
-            "info": { "run_id": format!("run-{place}"), "status": run.status },
+            "info": { "run_id": format!("run-{place}"), "status": run.status, "lifecycle_stage": stage },
             "data": { "params": keyed(&run.params), "tags": keyed(&run.tags), "metrics": metrics },
         })
     }

@@ -1,7 +1,7 @@
 # needs: mlflow==3.17.2
 """A real MLflow server shows what trainings and logs tell it, is killed in between, and has everything once.
 
-On loopback, with a data base of SQLite. Everything is read back by MLflow's own client.
+On loopback, with a data base of SQLite. Everything is read back by MLflow's own client, and the rows of its tables are counted.
 """
 
 import json
@@ -10,6 +10,8 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -114,28 +116,103 @@ def histories(run):
     }
 
 
+def rows(stored):
+    """How many values of a run there are in the data base, and how many moments of metrics these are of."""
+    with sqlite3.connect(f"file:{SCRATCH}/mlflow.db?mode=ro", uri=True) as base:
+        of = "from metrics where run_uuid = ?"
+        (all,) = base.execute(f"select count(*) {of}", [stored.info.run_id]).fetchone()
+        (places,) = base.execute(
+            f"select count(*) from (select distinct key, step, timestamp {of})", [stored.info.run_id]
+        ).fetchone()
+    return all, places
+
+
+def same(told, logged):
+    """A number that went through decimals twice is itself but for the last digit; `null` is none."""
+    return math.isnan(told) if logged is None else math.isclose(told, logged, rel_tol=1e-15)
+
+
 def agree(run, stored):
     """The server has what the log has, each value once."""
     all = histories(stored)
     for key, points in all.items():
         places = [point[:2] for point in points]
         assert len(set(places)) == len(places), (key, places)
+    count = sum(map(len, all.values()))
+    assert rows(stored) == (count, count), (rows(stored), count)
+    names = {key.rsplit("/", 1)[0] for key in all}
+    assert not names & all.keys(), "a store of files has no room for keys below a key"
     for kind, name in [("epoch", "epoch"), ("end", "total")]:
-        logged = [it for it in windows(run, kind) if it.get("energy_j") is not None]
-        told = [
-            (step, value)
-            for key, points in all.items()
-            if key == f"energy/{name}_joules" or key.startswith(f"energy/{name}_joules_") and "_per_" not in key
-            for step, _, value in points
-        ]
-        ours = [(it["epoch"] if kind == "epoch" else it["steps"] or it["epochs"], it["energy_j"]) for it in logged]
-        assert sorted(told) == sorted(ours), (name, sorted(told)[:3], sorted(ours)[:3], len(told), len(ours))
+        logged = [(it["epoch"] if kind == "epoch" else it["steps"] or it["epochs"], it) for it in windows(run, kind)]
+        if kind == "end" and not logged:
+            continue  # it was killed
+        domains = {domain for _, it in logged for domain in it["domains"]}
+        wanted = {f"time/{name}_seconds": [(step, it["duration_s"]) for step, it in logged]}
+        for what, field in [("energy", "energy_j"), ("uncertainty", "u_j")]:
+            wanted[f"{what}/{name}_joules"] = [(step, it.get(field)) for step, it in logged]
+            for domain in domains:
+                key = f"{what}/{domain.replace(':', '-')}/{name}_joules"
+                wanted[key] = [(step, it["domains"].get(domain, {}).get(field)) for step, it in logged]
+        for key, ours in wanted.items():
+            # Whatever their quality, which a key ends with.
+            keys = [it for it in all if it == key or it.startswith(f"{key}_") and "_per_" not in it]
+            told = sorted((step, value) for key in keys for step, _, value in all[key])
+            ours = sorted(point for point in ours if point[1] is not None)
+            assert len(told) == len(ours) > 0, (key, told[:3], ours[:3], len(told), len(ours))
+            for (step, value), (at, logged_value) in zip(told, ours):
+                assert step == at and same(value, logged_value), (key, step, value, at, logged_value)
+    noted = {it["step"]: it["metrics"] for it in windows(run, "step") if it["lane"] == 0 and it.get("metrics")}
+    for key in {f"step/{metric}" for metrics in noted.values() for metric in metrics}:
+        for step, _, value in all[key]:
+            assert same(value, noted[step][key.removeprefix("step/")]), (key, step, value)
     for window in windows(run, "epoch"):
         for metric, value in window.get("metrics", {}).items():
             there = [it for it in all[f"epoch/{metric}"] if it[0] == window["epoch"]]
             assert len(there) == 1, (metric, window["epoch"], there)
-            assert there[0][2] == value or value is None and math.isnan(there[0][2]), (metric, there, value)
+            assert same(there[0][2], value), (metric, there, value)
     return all
+
+
+def steps(run):
+    """The steps of a run: when each was over, by the wall clock, and how long it took."""
+    (start,) = windows(run, "run")
+    offset = start["unix_ns"] - start["t_start_ns"]
+    return [((it["t_end_ns"] + offset) / 1e9, it["duration_s"]) for it in windows(run, "step")]
+
+
+def cost():
+    """A training's steps take no longer for a server, nor for one that is gone, than those of one that tells nobody.
+
+    The two run in turns of half a second, so that whatever else the machine does is in both medians.
+    """
+    told, runs = train("told", 24)
+    alone, others = train("alone", 24, MLFLOW_TRACKING_URI="")
+    pair, gone, start = [told, alone], None, time.time()
+    while time.time() < start + 22:
+        if gone is None and time.time() > start + 12:
+            server.kill()
+            gone = time.time()
+        pair[0].send_signal(signal.SIGSTOP)
+        pair[1].send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+        pair.reverse()
+    for process in pair:
+        process.send_signal(signal.SIGCONT)
+    assert alone.wait(timeout=60) == 0, (SCRATCH / "alone.log").read_text()
+    assert told.wait(timeout=60) != 0, "the program says that something was lost"
+    ratios = {}
+    for part in ["is there", "is gone"]:
+        medians = []
+        for log in [the_run(runs), the_run(others)]:
+            times = [took for at, took in steps(log) if (at < gone) == (part == "is there")]
+            assert len(times) > 50, (part, len(times))
+            medians.append(statistics.median(times) * 1e3)
+        ratios[part] = medians[0] / medians[1]
+        print(f"server {part}: the median step takes {medians[0]:.3f} ms, {ratios[part]:.3f} of the {medians[1]:.3f} ms with none to tell")
+    assert max(ratios.values()) <= 1.5, ratios
+    server.start()
+    export(runs)
+    agree(the_run(runs), stored(the_run(runs).name))
 
 
 def gone_and_back():
@@ -187,8 +264,29 @@ def gone_for_good():
         assert set(points) <= set(all[key]), key
     export(runs)
     assert histories(stored(run.name)) == all, "a second export changes nothing"
-    print(f"killed for good: {count[1]} values before the export, {count[0]} after it, none twice")
+    assert rows(stored(run.name)) == (count[0], count[0])
+    print(f"killed for good: {count[1]} values before the export, {count[0]} after it, none twice, as many rows")
     return run
+
+
+def cut():
+    """A training that is killed is on the server as far as its log goes, once."""
+    process, runs = train("cut", 30)
+    time.sleep(7)
+    process.kill()
+    process.wait()
+    run = the_run(runs)
+    before = histories(stored(run.name))
+    assert sum(map(len, before.values())) > 20, before
+    export(runs)
+    there = stored(run.name)
+    assert there.info.status == "RUNNING" and "no end" in there.data.tags["mlflow.note.content"], there
+    all = agree(run, there)
+    for key, points in before.items():
+        assert set(points) <= set(all[key]), key
+    assert len([key for key in all if key.startswith("time/total_seconds")]) == 1 == len(all["time/total_seconds"])
+    export(runs)
+    assert histories(stored(run.name)) == all, "a second export changes nothing"
 
 
 def joined():
@@ -249,16 +347,58 @@ def hostile(run):
     assert stored(ours)
 
 
+def long(run):
+    """More values of a metric than a page of the server's holds, some of them no numbers."""
+    copy, name = SCRATCH / "long", "long"
+    copy.mkdir()
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["run_id"] = manifest["name"] = name
+    (copy / "run.json").write_text(json.dumps(manifest))
+    start = {**next(windows(run, "run")), "run_id": name}
+    step = {**next(windows(run, "step")), "run_id": name}
+    with open(copy / "rank-00000.jsonl", "w") as log:
+        log.write(json.dumps(start) + "\n")
+        for number in range(1, 12_501):
+            at = start["t_start_ns"] + number * 1_000_000_000
+            loss = None if number % 100 == 0 else 1 / number
+            moved = {"t_start_ns": at - 1_000_000, "t_end_ns": at, "step": number, "id": number, "metrics": {"loss": loss}}
+            log.write(json.dumps({**step, **moved}) + "\n")
+    export(copy)
+    there = stored(name)
+    all = rows(there)
+    assert all[0] == all[1] > 12_500, all
+    took = time.time()
+    export(copy)
+    took = time.time() - took
+    assert rows(there) == all, "a second export adds nothing"
+    values = MlflowClient(server.url).get_metric_history(there.info.run_id, "step/loss")
+    assert [it.step for it in values] == list(range(1, 12_501))
+    for it in values:
+        assert same(it.value, None if it.step % 100 == 0 else 1 / it.step), it
+    # What is lost on a page behind the first comes back alone.
+    with sqlite3.connect(f"{SCRATCH}/mlflow.db") as base:
+        lost = base.execute(
+            "delete from metrics where run_uuid = ? and key = 'step/loss' and step in (7, 100, 12400, 12401)", [there.info.run_id]
+        )
+        assert lost.rowcount == 4
+    export(copy)
+    assert rows(there) == all
+    print(f"a metric of {len(values)} values: read back in pages; an export of nothing new takes {took:.1f} s")
+
+
 all_of = all
 
 
 def main():
     server.start()
+    cost()
     gone_and_back()
     run = gone_for_good()
+    cut()
     joined()
     everything()
     hostile(run)
+    long(run)
 
 
 try:

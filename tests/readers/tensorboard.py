@@ -4,18 +4,23 @@
 What is to be found is worked out here from the lines of the logs, on its own, in exact arithmetic.
 """
 
+import html
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+import unicodedata
 import urllib.error
 import urllib.request
 from collections import defaultdict
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+
+SCRATCH = Path(os.environ["SCRATCH"])
 
 # This file is called as the package is, and would be taken for it.
 sys.path.pop(0)
@@ -39,6 +44,10 @@ def mark(quality, model):
     if quality == "estimated" or not model:
         return f" ({quality})"
     return f" (estimated, {quality})"
+
+
+def one_line(text, instead="_"):
+    return "".join(instead if unicodedata.category(letter) == "Cc" else letter for letter in text)
 
 
 @cache
@@ -67,6 +76,11 @@ def expected(run):
         if kind == "run":
             clock = int(it["unix_ns"]) - int(it["t_start_ns"])
             phases.clear(), within.clear()
+        if kind == "event" and "epoch" in it:
+            for metric, value in it["metrics"].items():
+                late = numpy.float32("nan" if value is None else float(value))
+                at = (clock + int(it["t_ns"])) / 1e9
+                scalars[one_line(f"epoch/{metric}")].append((int(it["epoch"]), late, at))
         if kind not in ("step", "epoch", "phase", "end"):
             continue
         lane = int(it["lane"])
@@ -87,7 +101,7 @@ def expected(run):
 
         def place(tag, value):
             value = numpy.float32("nan" if value is None else float(value))
-            scalars[tag].append((step, value, at))
+            scalars[one_line(tag)].append((step, value, at))
 
         duration = nano(it["duration_s"])
         marked = mark(it["quality"], model)
@@ -124,8 +138,62 @@ def check_scalars(run, events):
             assert abs(there.wall_time - at) < 1e-3, f"{run.name}: {tag}: {there.wall_time}, not {at}"
             count += 1
     text = read.Tensors("summary")[-1].tensor_proto.string_val[0].decode()
-    assert manifest["name"] in text.replace("\\", ""), text
+    name = one_line(manifest["name"], " ").replace("\\", "")
+    assert name in html.unescape(text).replace("\\", ""), text
     return count
+
+
+def check_damaged(run, events):
+    """What is lost or changed is noticed, or the comparison would mean nothing."""
+    damaged = SCRATCH / "damaged"
+    shutil.copytree(events, damaged)
+    (file,) = damaged.iterdir()
+    intact = file.read_bytes()
+    half = len(intact) // 2
+    for changed in (intact[:half], intact[:half] + bytes([intact[half] ^ 1]) + intact[half + 1 :], intact + b"\0"):
+        file.write_bytes(changed)
+        passed = True
+        try:
+            check_scalars(run, damaged)
+        except AssertionError:
+            passed = False
+        # Less than a frame at the end is one that is being written.
+        assert passed == (changed[: len(intact)] == intact), "a damaged event file passed"
+
+
+NAMES = ["../x", "a/b", "..", ".hidden", "-rf *", "a\\b", "%2e%2e", "é 模型 🚀", "n" * 200, "new\nline", "<b>|*x*|</b>"]
+
+
+def hostile(run, place, name):
+    """A run by another name, with an epoch that takes no time and has metrics that are no number."""
+    made = place / str(NAMES.index(name))
+    shutil.copytree(run, made)
+    manifest = json.loads((made / "run.json").read_text())
+    manifest["run_id"] = manifest["name"] = manifest["machine"]["host"] = name
+    manifest["notes"] = {"rate": "NaN", "depth": "-inf", "": "empty", name: name}
+    (made / "run.json").write_text(json.dumps(manifest))
+    lines = []
+    for line in (made / "rank-00000.jsonl").read_text().splitlines():
+        line = json.loads(line)
+        line["run_id"] = name
+        if line["kind"] == "epoch" and line["epoch"] == 2:
+            line["t_end_ns"], line["duration_s"] = line["t_start_ns"], 0
+            line["metrics"] = {"no\u0007number": None, "a/../b": -1.5, "größe 🚀": 1e-60, "": 1e30}
+        lines.append(json.dumps(line) + "\n")
+    (made / "rank-00000.jsonl").write_text("".join(lines))
+    return made
+
+
+def check_hostile(run):
+    place, boards = SCRATCH / "hostile", SCRATCH / "boards"
+    made = {name: hostile(run, place, name) for name in NAMES}
+    told = exported(place, boards)
+    assert set(told) == set(NAMES), told
+    assert len(set(told.values())) == len(NAMES), told
+    for name, path in told.items():
+        (file,) = path.iterdir()
+        assert path.resolve().parent == boards.resolve() and file.is_file(), path
+        check_scalars(made[name], path)
 
 
 def ask(url, body=None):
@@ -141,7 +209,7 @@ def check_server(events, runs, *options):
         port = free.getsockname()[1]
     base = f"http://127.0.0.1:{port}/data"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(events), "--port", str(port)]
-    log = Path(os.environ["SCRATCH"]) / "server.log"
+    log = SCRATCH / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", *options], stdout=output, stderr=output
@@ -171,7 +239,8 @@ def check_server(events, runs, *options):
         table = ask(f"{base}/plugin/hparams/experiment", {})
         columns = {info["name"]["tag"] for info in table["metricInfos"]}
         assert {"epoch/accuracy", "time/total_seconds"} <= columns, columns
-        assert "parameters" in {info["name"] for info in table["hparamInfos"]}
+        assert any(tag.startswith("energy/total_joules") for tag in columns), columns
+        assert {"parameters", "name"} <= {info["name"] for info in table["hparamInfos"]}
         texts = ask(f"{base}/plugin/text/tags")
         assert all("summary" in texts.get(run.name, ()) for run in runs), texts
         return len(rows), len(columns)
@@ -191,6 +260,7 @@ def complete(group, run):
     last = {tag: float(values[-1][1]) for tag, values in scalars.items()}
     wanted = [tag for tag in last if tag.startswith("energy/total_joules") or tag.endswith("/accuracy")]
     assert any(tag.startswith("energy/total_joules") for tag in wanted), f"{run.name}: no energy"
+    assert "epoch/accuracy" in wanted, f"{run.name}: no accuracy"
     if not all(tag in row for tag in wanted):
         return False
     for tag in wanted:
@@ -202,20 +272,28 @@ def runs_in(directory):
     return sorted(manifest.parent for manifest in directory.glob("*/run.json"))
 
 
+def exported(runs, boards):
+    """The directory of each run that was exported."""
+    command = [os.environ["ERGOMETER"], "export", "--format", "tensorboard", "-o", boards, "--json", runs]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return {run["run_id"]: Path(run["path"]) for run in json.loads(answer.stdout)}
+
+
 def main():
     runs, live = runs_in(Path(os.environ["RUNS"])), Path(os.environ["LIVE"])
-    exported = Path(os.environ["SCRATCH"]) / "exported"
-    command = [os.environ["ERGOMETER"], "export", "--format", "tensorboard", "-o", exported, "--json"]
-    answer = subprocess.run([*command, os.environ["RUNS"]], check=True, stdout=subprocess.PIPE)
-    told = {run["run_id"]: Path(run["path"]) for run in json.loads(answer.stdout)}
+    boards = SCRATCH / "exported"
+    told = exported(os.environ["RUNS"], boards)
     assert set(told) == {run.name for run in runs}
     count = sum(check_scalars(run, told[run.name]) for run in runs)
     print(f"{count} scalars of {len(runs)} exported runs are those of their logs, to the bit")
+    check_damaged(runs[0], told[runs[0].name])
+    check_hostile(runs[0])
+    print(f"so are those of {len(NAMES)} runs with hostile names, and a damaged file is noticed")
     lived = runs_in(live / "runs")
     count = sum(check_scalars(run, live / "tensorboard" / run.name) for run in lived)
     print(f"{count} scalars of {len(lived)} runs that were written live are those of their logs, to the bit")
     # Its server has two readers of its own: a fast one, and the one that takes its place where that does not run.
-    for events, there, options in ((exported, runs, ()), (live / "tensorboard", lived, ("--load_fast=false",))):
+    for events, there, options in ((boards, runs, ()), (live / "tensorboard", lived, ("--load_fast=false",))):
         rows, columns = check_server(events, there, *options)
         how = " ".join(("its server", *options))
         print(f"{how} lists {rows} runs by parameters, energy and accuracy, with {columns} columns in all")

@@ -22,16 +22,20 @@ use crate::{FAILURE, complain, write_json};
 /// Writes runs in the formats of other people's tools.
 ///
 /// From the log; where a sink writes the same beside a training, there is no difference. What is there already is replaced, but for
-/// model cards and CodeCarbon's files, of which the rest stays as it is. Without `-o`, texts go to standard output.
-/// Lines of a log that cannot be understood are told with file and line number; the rest is written, and the exit status is 1.
+/// model cards and CodeCarbon's files, of which the rest stays as it is, for read-only files and for logs of runs, which are refused.
+/// Without `-o`, texts go to standard output.
+///
+/// Lines of a log that cannot be understood are told with file and line number, and so are runs that cannot be written beside
+/// others; the rest is written, and the exit status is 1.
 #[derive(Args, Debug)]
+#[command(mut_arg("price", |price| price.hide(true)))]
 pub(crate) struct Export {
     #[command(flatten)]
     runs: Runs,
-    /// What to write.
+    /// What to write the runs as.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Format,
-    /// Where to write it.
+    /// The file to write to, or the directory of `tensorboard`.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     /// Give an array with an object for each run that was written: `run_id`, and where as `path`.
@@ -45,36 +49,37 @@ pub(crate) struct Export {
 
 /// What runs can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(clippy::doc_markdown, reason = "a command's help has no markup")]
 enum Format {
     /// Event files in a directory for each run below PATH, for `tensorboard --logdir PATH`; not where a running sink writes.
     #[value(name = "tensorboard")]
     TensorBoard,
-    /// Emissions in the metadata of a Hugging Face model card; into the card that is there, or a new one.
+    /// Emissions of one run in the metadata of a Hugging Face model card; into the card that is there, or a new one. Wants a place.
     ModelCard,
-    /// Lines of CodeCarbon's `emissions.csv`; at the end of the file that is there, or a new one.
+    /// Lines of CodeCarbon's emissions.csv; at the end of the file that is there, or a new one.
     #[value(name = "codecarbon")]
     CodeCarbon,
-    /// A report in Boavizta's format `BoAmps` 1.1; what the log does not know comes from `--template`.
+    /// A report of one run in Boavizta's format BoAmps 1.1; what the log does not know comes from --template.
     #[value(name = "boamps")]
     BoAmps,
-    /// A bill of materials of the models in `CycloneDX`, with the energy of their training.
+    /// A bill of materials of the models in CycloneDX, with the energy of their training.
     #[value(name = "cyclonedx")]
     CycloneDx,
-    /// The figures on energy that the European Union asks of providers of general-purpose models.
+    /// The figures on the energy of one run that the European Union asks of providers of general-purpose models.
     Gpai,
-    /// The parts of a Software Carbon Intensity (ISO/IEC 21031:2024).
+    /// The parts of a Software Carbon Intensity (ISO/IEC 21031:2024). Wants a place.
     Sci,
     /// Where runs stood at their ends, as Prometheus reads it: for the node exporter's textfile collector.
     Prometheus,
     /// Where runs stood behind each epoch and at their ends, as a request of OTLP/HTTP in JSON.
     Otlp,
-    /// What an `MLflow` server does not have of the runs, sent to it.
+    /// What an MLflow server does not have of the runs, sent to it.
     Mlflow,
-    /// Windows as comma-separated values.
+    /// Windows as comma-separated values: a row for each epoch, or as --rows says.
     Csv,
-    /// Windows as a Parquet file.
+    /// The same as a Parquet file.
     Parquet,
-    /// A paragraph for a paper, with what to cite.
+    /// A paragraph for a paper, with what to cite; runs of one model are one sentence about their mean.
     Sentence,
 }
 
@@ -129,8 +134,12 @@ impl Export {
         if self.json {
             write_json(out, &exported)?;
         } else {
-            for run in &exported {
-                writeln!(err, "{}: `{}`", run.run_id, run.path.display())?;
+            for runs in exported.chunk_by(|one, next| one.path == next.path) {
+                match runs {
+                    [run] => writeln!(err, "{}: `{}`", run.run_id, run.path.display())?,
+                    [run, ..] => writeln!(err, "{} runs: `{}`", runs.len(), run.path.display())?,
+                    [] => {}
+                }
             }
         }
         Ok(if whole { 0 } else { FAILURE })

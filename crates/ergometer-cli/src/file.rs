@@ -1,10 +1,10 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all, and by one at a time.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ergometer::{Error, Result};
+use ergometer::{Error, Result, RunLog};
 
 /// Puts a file that `write` fills in the place of what was there, in one go: until it is whole, the old one stays.
 ///
@@ -12,7 +12,8 @@ use ergometer::{Error, Result};
 /// pipe, is written to as it is.
 ///
 /// # Errors
-/// A path where no file can be, a link to nothing, and what `write` fails at; the file is then as it was.
+/// A path where no file can be, a link to nothing, a file that is read-only or a part of a run's log, and what `write` fails at;
+/// the file is then as it was.
 pub(crate) fn replace<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<T>,
@@ -32,6 +33,15 @@ pub(crate) fn replace<T>(
             .open(&there)
             .map_err(|cause| Error::file("write", path, cause))?;
         return write(&mut file);
+    }
+    if old.as_ref().is_some_and(|old| old.is_file() && old.permissions().readonly()) {
+        // A new file in its place would not need its permission.
+        return Err(Error::invalid(format!("`{}` is read-only", path.display()))
+            .cure("make it writable, or write to another file"));
+    }
+    if is_logged(&there) {
+        return Err(Error::invalid(format!("`{}` is a part of a run's log", path.display()))
+            .cure("write to another file"));
     }
     let unwritten = |cause| Error::file("write", path, cause);
     let draft = draft(&there)?;
@@ -55,12 +65,32 @@ pub(crate) fn replace<T>(
     done
 }
 
-/// A file beside this one.
-fn draft(path: &Path) -> Result<PathBuf> {
-    let directory = match path.parent() {
+/// Waits until no other process is at changing a file of this directory, and keeps them waiting until the answer is dropped.
+/// Only those that ask wait; where the file system has no locks, nobody does.
+pub(crate) fn turn(path: &Path) -> Option<File> {
+    // A file that is put in the place of another is not the one that was locked, but its directory stays.
+    let there = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = File::open(directory(&there)).ok()?;
+    directory.lock().ok()?;
+    Some(directory)
+}
+
+/// Whether this is a file that a run is recorded in, which nothing could make again.
+fn is_logged(path: &Path) -> bool {
+    let named = path.ends_with("run.json") || path.extension().is_some_and(|it| it == "jsonl");
+    named && path.exists() && RunLog::open(directory(path)).is_ok()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// A file beside this one.
+fn draft(path: &Path) -> Result<PathBuf> {
+    let directory = directory(path);
     if !directory.is_dir() {
         return Err(Error::absent(format!("there is no directory `{}`", directory.display()))
             .cure("make it, or write the file elsewhere"));

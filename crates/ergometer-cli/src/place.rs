@@ -35,6 +35,11 @@ impl Place {
         known || !self.pue.is_empty() || !self.price.is_empty()
     }
 
+    /// Whether an argument names a price.
+    pub(crate) fn is_priced(&self) -> bool {
+        !self.price.is_empty()
+    }
+
     /// The place that the arguments name.
     ///
     /// # Errors

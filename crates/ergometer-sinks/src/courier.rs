@@ -50,6 +50,8 @@ struct State<T> {
     told: u64,
     /// The last failure; none since something arrived.
     fault: Option<String>,
+    /// The failure that something was last lost by.
+    reason: Option<String>,
     /// The failure is to be told.
     news: bool,
     /// When what is left is given up; set at the end.
@@ -84,6 +86,7 @@ impl<T: Send + 'static> Courier<T> {
             lost: 0,
             told: 0,
             fault: None,
+            reason: None,
             news: false,
             until: None,
             started: false,
@@ -128,7 +131,7 @@ impl<T: Send + 'static> Courier<T> {
         }
         if state.queue.len() == self.desk.capacity {
             state.queue.pop_front();
-            state.lost += u64::from(!self.desk.supersedes);
+            state.lose(u64::from(!self.desk.supersedes));
         }
         state.queue.push_back(parcel);
         self.desk.changed.notify_all();
@@ -149,7 +152,11 @@ impl<T: Send + 'static> Courier<T> {
             return None;
         }
         state.told = state.lost;
-        Some(format!("{}: {lost} times what it was to tell was lost", self.desk.what))
+        Some(format!(
+            "{}: {lost} times what it was to tell was lost: {}",
+            self.desk.what,
+            state.why()
+        ))
     }
 
     /// Nothing comes any more; waits a moment for what is under way.
@@ -173,6 +180,21 @@ impl<T> Drop for Courier<T> {
         let mut state = self.desk.lock();
         state.until = state.until.or(Instant::now().checked_add(CLOSING));
         self.desk.changed.notify_all();
+    }
+}
+
+impl<T> State<T> {
+    fn lose(&mut self, times: u64) {
+        self.lost += times;
+        if times > 0 {
+            self.reason = self.fault.clone().or(self.reason.take());
+        }
+    }
+
+    /// Why something is late, or was lost.
+    fn why(&self) -> String {
+        let why = self.fault.as_ref().or(self.reason.as_ref());
+        why.cloned().unwrap_or_else(|| "it was too slow".to_owned())
     }
 }
 
@@ -203,18 +225,18 @@ impl<T> Desk<T> {
                 }
             }
         }
-        let (lost, fault) = {
+        let (lost, why) = {
             let mut state = self.lock();
-            state.lost += state.queue.len() as u64;
+            let left = state.queue.len() as u64;
+            state.lose(left);
             state.queue.clear();
             state.done = true;
-            (state.lost, state.fault.clone())
+            (state.lost, state.why())
         };
         self.changed.notify_all();
         if lost > 0 {
-            let fault = fault.unwrap_or_else(|| "it was too slow".to_owned());
             log::warn!(
-                "ergometer: {}: {lost} times what it was to tell was lost: {fault}",
+                "ergometer: {}: {lost} times what it was to tell was lost: {why}",
                 self.what
             );
         }
@@ -239,9 +261,9 @@ impl<T> Desk<T> {
 
     fn note(&self, error: &Error, lost: u64) {
         let mut state = self.lock();
-        state.lost += lost;
         state.news |= state.fault.is_none();
         state.fault = Some(error.to_string());
+        state.lose(lost);
     }
 
     fn put_back(&self, parcel: T) {
@@ -249,7 +271,7 @@ impl<T> Desk<T> {
         if state.queue.len() < self.capacity {
             state.queue.push_front(parcel);
         } else {
-            state.lost += u64::from(!self.supersedes);
+            state.lose(u64::from(!self.supersedes));
         }
     }
 
@@ -294,7 +316,7 @@ fn chance() -> f64 {
 trait Await: Send + Sync {
     fn wait(&self, patience: Duration) -> bool;
     fn lost(&self) -> u64;
-    fn fault(&self) -> String;
+    fn why(&self) -> String;
     fn what(&self) -> &str;
 }
 
@@ -309,8 +331,8 @@ impl<T: Send> Await for Desk<T> {
         self.lock().lost
     }
 
-    fn fault(&self) -> String {
-        self.lock().fault.clone().unwrap_or_else(|| "it was too slow".to_owned())
+    fn why(&self) -> String {
+        self.lock().why()
     }
 
     fn what(&self) -> &str {
@@ -331,9 +353,9 @@ impl Delivery {
         }
         let what = self.0.what();
         Err(Error::lost(if done {
-            format!("{what}: {lost} times what it was to tell was lost: {}", self.0.fault())
+            format!("{what}: {lost} times what it was to tell was lost: {}", self.0.why())
         } else {
-            format!("{what}: the last has not arrived after {patience:?}: {}", self.0.fault())
+            format!("{what}: the last has not arrived after {patience:?}: {}", self.0.why())
         }))
     }
 
@@ -361,6 +383,22 @@ impl<T> fmt::Debug for Courier<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_loss_keeps_its_reason_also_behind_what_arrives() {
+        let courier = Courier::queue("a place", 8);
+        courier.start(|parcel: &bool| match parcel {
+            true => Ok(()),
+            false => Err(Failure::Never(Error::invalid("it is not taken"))),
+        });
+        let delivery = courier.delivery();
+        courier.give(false);
+        courier.give(true);
+        courier.close();
+        let lost = delivery.wait(Duration::from_secs(20)).unwrap_err().to_string();
+        assert!(lost.contains("1 times") && lost.contains("it is not taken"), "{lost}");
+    }
 
     #[test]
     fn a_place_may_ask_for_a_longer_pause_and_not_for_a_shorter_one() {

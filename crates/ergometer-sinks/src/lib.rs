@@ -69,7 +69,7 @@ pub fn replay(log: &RunLog, sink: &mut dyn Observer) -> Result<Vec<Error>> {
     let (summary, mut bad) = Summary::read(log)?;
     let mut begun = false;
     log.scan(|entry| match entry {
-        Entry::Step(_, text) => match Line::parse(text) {
+        Entry::Step(_, raw) => match raw.parse() {
             Ok(line) => tell(line, &log.manifest, sink, &mut begun),
             Err(error) => bad.push(error),
         },

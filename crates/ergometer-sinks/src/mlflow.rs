@@ -3,7 +3,7 @@
 //! | What | As |
 //! |---|---|
 //! | the user's notes, `parameters`, `framework`, `device` | params; those that are there already stay as they are |
-//! | epochs, phases and the whole run | metrics: `energy/epoch_joules`, `uncertainty/…`, `power/…_watts`, `time/…_seconds`, in all and for each domain |
+//! | epochs, phases and the whole run | metrics: `energy/epoch_joules`, `uncertainty/…`, `power/…_watts`, `time/…_seconds`, and `energy/gpu-GPU-0/epoch_joules` for each domain |
 //! | what the program notes itself | metrics `epoch/loss`, `phase_valid/accuracy`, `total/…`; of steps, `step/…`, one in a second |
 //! | powers, means over ten seconds or more | `system/gpu_0_power_usage_watts` and the like, for the tab "System metrics" |
 //! | the table of the run | the description |
@@ -22,7 +22,7 @@ use ergometer::{Energy, Error, Observer, Record, Result, RunLog, Summary, Timest
 
 use crate::base64;
 use crate::courier::{Courier, Delivery};
-use crate::post::Post;
+use crate::post::{Post, base};
 use crate::replay;
 use server::Server;
 use told::{Parcel, Told};
@@ -45,18 +45,20 @@ impl Mlflow {
     /// To the tracking server at this address, `http://127.0.0.1:5000`, in its experiment `Default`.
     ///
     /// # Errors
-    /// If the address is none of HTTP, holds a password, or needs TLS and is built without.
+    /// If the address is none of HTTP, holds a password, a `?` or a `#`, or needs TLS and is built without.
     pub fn new(url: impl AsRef<str>) -> Result<Mlflow> {
-        let server = Server::new(Post::new(url.as_ref().trim_end_matches('/'))?);
+        let server = Server::new(Post::new(base(url.as_ref())?)?);
         let courier = Courier::queue(format!("MLflow `{}`", server.place()), QUEUE);
         Ok(Mlflow { server, told: Told::default(), courier })
     }
 
     /// As MLflow's variables say: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME` or `_ID`, `MLFLOW_RUN_ID`,
-    /// `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`. `None` where no server is named.
+    /// `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`. `None` where no server is named. As MLflow's own
+    /// client does, it sends a user with a password rather than a token, and a token rather than one of the two alone.
     ///
     /// # Errors
-    /// As [`new`](Mlflow::new) and [`bearer`](Mlflow::bearer). No message repeats a secret.
+    /// As [`new`](Mlflow::new) and [`bearer`](Mlflow::bearer), or if a user has no password, or a password no user, and there is
+    /// no token. No message repeats a secret.
     pub fn from_env() -> Result<Option<Mlflow>> {
         Mlflow::from_variables(|name| std::env::var(name).ok())
     }
@@ -80,13 +82,14 @@ impl Mlflow {
         }
         let (user, password) =
             (named("MLFLOW_TRACKING_USERNAME"), named("MLFLOW_TRACKING_PASSWORD"));
-        if let Some((user, password)) = user.zip(password) {
-            return mlflow.basic(&user, &password).map(Some);
+        match (user, password, named("MLFLOW_TRACKING_TOKEN")) {
+            (Some(user), Some(password), _) => mlflow.basic(&user, &password),
+            (_, _, Some(token)) => mlflow.bearer(&token),
+            (None, None, None) => Ok(mlflow),
+            (Some(_), None, None) => Err(half("USERNAME", "PASSWORD")),
+            (None, Some(_), None) => Err(half("PASSWORD", "USERNAME")),
         }
-        match named("MLFLOW_TRACKING_TOKEN") {
-            Some(token) => mlflow.bearer(&token).map(Some),
-            None => Ok(Some(mlflow)),
-        }
+        .map(Some)
     }
 
     /// In the experiment of this name, which is made if it is not there.
@@ -148,6 +151,7 @@ impl Mlflow {
     ///
     /// # Errors
     /// If the log cannot be read, or the server is not there, or refuses. What had arrived by then stays, and is not told again.
+    /// Values that it refuses keep no others away.
     pub fn upload(&self, log: &RunLog) -> Result<(Uploaded, Vec<Error>)> {
         let mut course = Course::default();
         let bad = replay(log, &mut course)?;
@@ -192,6 +196,14 @@ impl Observer for Mlflow {
         self.give(parcel);
         self.courier.close();
     }
+}
+
+/// One of a user's name and password is there, the other one is not.
+fn half(there: &str, missing: &str) -> Error {
+    Error::invalid(format!(
+        "MLFLOW_TRACKING_{there} is set, and MLFLOW_TRACKING_{missing} is not: neither would be sent"
+    ))
+    .cure(format!("set MLFLOW_TRACKING_{missing} too, or a token alone: MLFLOW_TRACKING_TOKEN"))
 }
 
 /// What [`Mlflow::upload`] did.

@@ -70,8 +70,8 @@ impl Line {
 /// What is met on the way through a log by [`RunLog::scan`].
 #[derive(Debug)]
 pub enum Entry<'a> {
-    /// A step, without its domains, and its line, which [`Line::parse`] understands whole.
-    Step(Step, &'a str),
+    /// A step, without its domains, and its line.
+    Step(Step, Raw<'a>),
     /// Any other line.
     Line(Line),
     /// A line that cannot be understood, with its place.
@@ -79,12 +79,35 @@ pub enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn parse(text: &'a str) -> Result<Entry<'a>> {
+    fn of(raw: Raw<'a>) -> Result<Entry<'a>> {
+        let text = raw.text;
         if text.starts_with(r#"{"kind":"step","#) || kind_of(text)? == "step" {
-            Ok(Entry::Step(serde_json::from_str(text).map_err(wrong)?, text))
+            Ok(Entry::Step(serde_json::from_str(text).map_err(wrong)?, raw))
         } else {
             Line::parse(text).map(Entry::Line)
         }
+    }
+}
+
+/// A line as it stands in a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    text: &'a str,
+    lines: &'a Lines,
+}
+
+impl<'a> Raw<'a> {
+    /// Its text, without the line's end.
+    pub fn text(self) -> &'a str {
+        self.text
+    }
+
+    /// Understands it whole.
+    ///
+    /// # Errors
+    /// As [`Line::parse`]; the text says where.
+    pub fn parse(self) -> Result<Line> {
+        Line::parse(self.text).map_err(|error| self.lines.at(error))
     }
 }
 
@@ -188,7 +211,8 @@ impl RunLog {
         for path in self.files()? {
             let mut lines = Lines::open(&path)?;
             while lines.advance()? {
-                let entry = lines.text().and_then(Entry::parse);
+                let raw = lines.text().map(|text| Raw { text, lines: &lines });
+                let entry = raw.and_then(Entry::of);
                 visit(entry.unwrap_or_else(|error| Entry::Bad(lines.at(error))));
             }
         }
@@ -230,6 +254,7 @@ impl RunLog {
 const BUFFER: usize = 1 << 16;
 
 /// The whole lines of one file.
+#[derive(Debug)]
 struct Lines {
     path: PathBuf,
     file: BufReader<File>,

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use crate::units::{Energy, Power, Timestamp};
 
@@ -437,8 +439,14 @@ fn is_yes(value: &bool) -> bool {
 
 /// JSON has no NaN, and a loss that is one must not make its line unreadable.
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(numbers.into_iter().map(|(name, number)| (name, number.unwrap_or(f64::NAN))).collect())
+    // Not as `f64`: serde_json is off in the last places of one in ten of them.
+    let numbers = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;
+    let number = |text: &str| match text {
+        "null" => Ok(f64::NAN),
+        text => text.parse().map_err(|_| D::Error::custom(format!("`{text}` is not a number"))),
+    };
+    let each = |(name, text): (String, Box<RawValue>)| Ok((name, number(text.get())?));
+    numbers.into_iter().map(each).collect()
 }
 
 mod maybe_seconds {
@@ -462,5 +470,30 @@ mod maybe_seconds {
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<f64>::deserialize(deserializer)?
             .and_then(|time| Duration::try_from_secs_f64(time).ok()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_read_as_it_was_written() {
+        #[derive(Deserialize)]
+        struct Line {
+            #[serde(deserialize_with = "numbers")]
+            metrics: BTreeMap<String, f64>,
+        }
+        let read = |text: &str| {
+            serde_json::from_str::<Line>(&format!(r#"{{"metrics":{{"a":{text}}}}}"#))
+                .map(|line| line.metrics["a"])
+        };
+        for divisor in 1..10_000 {
+            let value = 1.0 / f64::from(divisor);
+            let text = serde_json::to_string(&value).unwrap();
+            assert_eq!(read(&text).unwrap().to_bits(), value.to_bits(), "{text}");
+        }
+        assert!(read("null").unwrap().is_nan());
+        assert!(read("\"1\"").is_err() && read("{}").is_err() && read("true").is_err());
     }
 }

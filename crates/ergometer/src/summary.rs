@@ -135,7 +135,7 @@ impl Summary {
         log.scan(|entry| {
             visit(&entry);
             match entry {
-                Entry::Step(step, text) => read.take_step(&step, text),
+                Entry::Step(step, raw) => read.take_step(&step, raw.text()),
                 Entry::Line(line) => read.take(line),
                 Entry::Bad(error) if bad.len() < SAID => bad.push(error),
                 Entry::Bad(_) => unsaid += 1,

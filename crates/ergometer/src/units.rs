@@ -1,7 +1,7 @@
 //! Quantities: [`Energy`], [`Power`] and [`Timestamp`].
 //!
-//! This is the only file that knows *milli*, *micro*, *nano* and *kilowatt hour*. Inside the quantities are integers, so
-//! that sums are exact: the steps of an epoch add up to the epoch to the last digit, however long the run.
+//! This is the only file that knows *milli*, *micro*, *nano*, *kilowatt hour* and *megawatt hour*. Inside the quantities are
+//! integers, so that sums are exact: the steps of an epoch add up to the epoch to the last digit, however long the run.
 
 use std::fmt;
 use std::iter::Sum;
@@ -62,6 +62,16 @@ impl Energy {
     /// The energy in kilowatt hours.
     pub fn as_kilowatt_hours(self) -> f64 {
         self.as_joules() / 3.6e6
+    }
+
+    /// The energy in megawatt hours.
+    ///
+    /// ```
+    /// let energy = ergometer::Energy::from_kilowatt_hours(85_700.0);
+    /// assert_eq!(energy.as_megawatt_hours(), 85.7);
+    /// ```
+    pub fn as_megawatt_hours(self) -> f64 {
+        self.as_joules() / 3.6e9
     }
 
     /// The energy in whole nanojoules.

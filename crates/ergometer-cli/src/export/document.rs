@@ -1,6 +1,5 @@
 //! Formats that are made of finished runs: one text or table of all of them.
 
-use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fs;
 use std::io::{self, Write};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
-use ergometer::{Error, Kind, Result, RunLog};
+use ergometer::{Error, Kind, Result};
 use ergometer_report::History;
 use ergometer_report::analysis::embodied::{Embodied, Part, ServiceLife};
 use ergometer_report::quantity::Flop;
@@ -19,18 +18,19 @@ use ergometer_sinks::export::{
 
 use super::{Exported, Format};
 use crate::complain;
-use crate::file::replace;
+use crate::file::{replace, turn};
 use crate::logs::Runs;
 use crate::place::Place;
 use crate::sheet::part;
 
 /// What formats want to know that a log does not.
 #[derive(Args, Debug)]
+#[expect(clippy::doc_markdown, reason = "a command's help has no markup")]
 pub(super) struct Known {
     /// What the training was for.
     #[arg(long, value_enum, value_name = "STAGE", help_heading = "For some formats")]
     stage: Option<Stage>,
-    /// A JSON file with what a `BoAmps` report says of task, data and infrastructure.
+    /// A JSON file with what a BoAmps report says of task, data and infrastructure.
     #[arg(long, value_name = "FILE", help_heading = "For some formats")]
     template: Option<PathBuf>,
     /// What the runs used, for the emissions of its manufacture in `sci`: `laptop`, `4 H100`; as often as there are kinds.
@@ -42,7 +42,7 @@ pub(super) struct Known {
     /// Windows that become rows of `csv` and `parquet`.
     #[arg(long, value_enum, value_name = "ROWS", help_heading = "For some formats")]
     rows: Option<Rows>,
-    /// Version of `CycloneDX`; without it 1.7.
+    /// Version of CycloneDX; without it 1.7.
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "For some formats")]
     spec: Option<Spec>,
     /// The `sentence` in LaTeX, with BibTeX entries, instead of Markdown.
@@ -143,6 +143,10 @@ impl Known {
             return Err(Error::invalid(format!("`{format}` says nothing of places"))
                 .cure("leave the place out, or ask `ergometer whatif`"));
         }
+        if self.place.is_priced() {
+            return Err(Error::invalid("no format has a place for a price")
+                .cure("leave --price out, or ask `ergometer whatif`"));
+        }
         Ok(())
     }
 
@@ -156,13 +160,37 @@ impl Known {
     ) -> Done {
         let site = self.place.site()?;
         let mut read = runs.histories(err);
-        let mut known = BTreeSet::new();
-        // A run that is named twice is one run.
-        read.histories.retain(|run| known.insert(run.summary.manifest.run_id.clone()));
         if read.histories.is_empty() {
             return Err(Error::absent("there is no run to write").cure("name directories of runs"));
         }
+        // Those that say nothing do not stand in the way of the others.
+        let is_known = |run: &History| run.energy().energy.is_some();
+        if read.histories.iter().any(is_known) {
+            for run in read.histories.extract_if(.., |run| !is_known(run)) {
+                let directory = run.summary.directory.display();
+                complain(
+                    err,
+                    Error::invalid(format!("the energy of `{directory}` is not known"))
+                        .cure("the other runs are written; measure a longer run"),
+                );
+                read.whole = false;
+            }
+        }
+        // What is read of a file has to be what is replaced.
+        let keeps = matches!(format, Format::ModelCard | Format::CodeCarbon);
+        let is_file = |path: &&Path| fs::metadata(path).map_or(true, |old| old.is_file());
+        let _turn = path.filter(|_| keeps).filter(is_file).and_then(turn);
         let text = self.compose(format, &read.histories, &site, path)?;
+        let estimated = read.histories.iter().filter(|run| run.is_estimated()).count();
+        if format == Format::CodeCarbon && estimated > 0 {
+            complain(
+                err,
+                format_args!(
+                    "CodeCarbon has no column to say that an energy is estimated, as that of {estimated} of these runs is: say it \
+                     beside the file"
+                ),
+            );
+        }
         let Some(path) = path else {
             out.write_all(text.as_bytes()).map_err(unwritten)?;
             return Ok((Vec::new(), read.whole));
@@ -266,22 +294,23 @@ impl Known {
             Rows::Runs => &[Kind::End],
             Rows::All => &[Kind::Epoch, Kind::Step, Kind::Phase, Kind::End],
         };
-        let (mut logs, mut whole) = runs.read_each(|log| Ok((log.clone(), Vec::new())), err);
-        let mut known = BTreeSet::new();
-        logs.retain(|log: &RunLog| known.insert(log.manifest.run_id.clone()));
-        if logs.is_empty() {
+        let mut table = Table::new(kinds);
+        let (known, mut whole) = runs.read_each(
+            |log| table.add(log).map(|()| (log.manifest.run_id.clone(), Vec::new())),
+            err,
+        );
+        if known.is_empty() {
             return Err(Error::absent("there is no run to write").cure("name directories of runs"));
         }
-        let table = Table::of(&logs, kinds)?;
         let write = |out: &mut dyn Write| match format {
             Format::Parquet => export::parquet::write(&table, out),
             _ => export::csv::write(&table, out),
         };
         let (bad, exported) = match path {
             Some(path) => {
-                let ids = logs.iter().map(|log| log.manifest.run_id.clone());
-                let exported = ids.map(|run_id| Exported { run_id, path: path.to_owned() });
-                (replace(path, write)?, exported.collect())
+                let bad = replace(path, write)?;
+                let known = known.into_iter();
+                (bad, known.map(|run_id| Exported { run_id, path: path.to_owned() }).collect())
             }
             None => (write(out)?, Vec::new()),
         };

@@ -14,7 +14,7 @@ use super::table::{Cell, Table, unwritten};
 ///
 /// # Errors
 /// If a log cannot be read, or the table not be written.
-pub fn write(table: &Table<'_>, mut out: impl Write) -> Result<Vec<Error>> {
+pub fn write(table: &Table, mut out: impl Write) -> Result<Vec<Error>> {
     let names: Vec<String> = table.columns().iter().map(|name| Field(name).to_string()).collect();
     writeln!(out, "{}", names.join(",")).map_err(unwritten)?;
     let bad = table.visit(|row| {

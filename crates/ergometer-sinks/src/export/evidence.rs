@@ -134,11 +134,19 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// What no sensor covered, in words.
+    /// What no sensor covered, in words: parts of the machine, and interfaces to sensors that told nothing.
     pub(super) fn unmeasured(&self) -> Option<String> {
-        let parts = &self.history.summary.manifest.unmeasured;
-        let parts: BTreeSet<&str> = parts.iter().map(|part| part.source.as_str()).collect();
-        (!parts.is_empty()).then(|| line(&Vec::from_iter(parts).join("; ")))
+        let sources = self.history.summary.manifest.unmeasured.iter();
+        let sources: BTreeSet<&str> = sources.map(|part| part.source.as_str()).collect();
+        // An interface has a name of one word, such as `rapl`, which is no part of a machine.
+        let (parts, silent): (Vec<_>, Vec<_>) =
+            sources.into_iter().partition(|source| source.contains(' '));
+        let silent = match &silent[..] {
+            [] => None,
+            silent => Some(format!("nothing was read from {}", silent.join(", "))),
+        };
+        let told: Vec<String> = parts.into_iter().map(str::to_owned).chain(silent).collect();
+        (!told.is_empty()).then(|| line(&told.join("; ")))
     }
 
     /// The sensors in the total.

@@ -58,10 +58,7 @@ pub(super) fn set(card: &str, name: &str, fields: &[(&str, String)]) -> Result<S
     let mut places =
         (0..tokens.len()).filter(|place| tokens[*place].column == 0 && tokens[*place].is_key(name));
     let Some(place) = places.next() else {
-        // At the end; but to the Hub, the last line's end is no part of the metadata, and a block of lines that is the last
-        // value would gain it.
-        let lines =
-            tokens.last().is_some_and(|last| card[last.range.start..].starts_with(['|', '>']));
+        let lines = tokens.last().is_some_and(|last| is_lines(card, last));
         let here = if lines { block.yaml.start } else { block.yaml.end };
         return Ok(replaced(card, vec![(here..here, entry(name, fields, block.end))]));
     };
@@ -83,6 +80,12 @@ fn entry(name: &str, fields: &[(&str, String)], end: &str) -> String {
 
 fn lines(fields: &[(&str, String)], indentation: usize, end: &str) -> String {
     fields.iter().map(|(key, value)| format!("{:indentation$}{key}: {value}{end}", "")).collect()
+}
+
+/// Whether a value is a block of lines, such as `|`. New entries go before it: to the Hub, the end of the last line is no part of
+/// the metadata, and a block of lines that is the last value would gain it.
+fn is_lines(card: &str, token: &Token) -> bool {
+    token.kind == Kind::Scalar && card[token.range.start..].starts_with(['|', '>'])
 }
 
 /// What belongs to the key at `place`: the tokens up to the next key that is not indented more.
@@ -136,6 +139,9 @@ impl Block {
                     line,
                     "`---` does not stand alone in its line, so the Hub finds no metadata here",
                 ));
+            }
+            text if text.starts_with('\r') => {
+                return Err(Fault::new(line, "this line ends with a carriage return alone"));
             }
             // A rule of more dashes, or text.
             _ => return Ok(None),
@@ -231,8 +237,13 @@ impl Block {
                 }
             }
         }
-        if let (Some(last), false) = (tokens.last(), missing.is_empty()) {
-            let here = self.next_line(card, last.range.end);
+        if let ([first, ..], [.., last], false) = (tokens, tokens, missing.is_empty()) {
+            let stays = edits.iter().all(|(range, _)| *range != last.range);
+            let here = if stays && is_lines(card, last) {
+                card[..first.range.start].rfind('\n').map_or(0, |end| end + 1)
+            } else {
+                self.next_line(card, last.range.end)
+            };
             edits.push((here..here, lines(&missing, column, self.end)));
         }
         Ok(edits)

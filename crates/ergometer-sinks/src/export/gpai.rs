@@ -11,8 +11,8 @@ use ergometer_report::site::Site;
 use super::evidence::{Evidence, plus_minus};
 
 /// The figures on energy that the Model Documentation Form of the Code of Practice for general-purpose models asks for
-/// (European Commission, 2025; Annex XI of Regulation (EU) 2024/1689 on artificial intelligence): energy in **`MWh`** with two
-/// significant digits at least, training time, operations, and how they were measured.
+/// (European Commission, 10 July 2025, chapter on transparency; Annex XI of Regulation (EU) 2024/1689 on artificial
+/// intelligence): energy in **`MWh`** with two significant digits at least, training time, operations, and how they were measured.
 ///
 /// A help for who fills in the form, of one run. It does not say that the form is complete, or right.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ impl Gpai {
         let time = run.history.summary.end.duration;
         let days = time.as_secs_f64() / 86_400.0;
         let (energy, expanded) = (run.facility(), run.facility_expanded());
-        let energy = plus_minus(megawatt_hours(energy), expanded.map(megawatt_hours), "MWh");
+        let expanded_size = expanded.map(Energy::as_megawatt_hours);
+        let energy = plus_minus(energy.as_megawatt_hours(), expanded_size, "MWh");
         let covered = if expanded.is_some() { " (k = 2)" } else { "" };
         let gpus: u32 = run
             .devices(Hardware::Gpu)
@@ -69,10 +70,6 @@ impl fmt::Display for Gpai {
     }
 }
 
-fn megawatt_hours(energy: Energy) -> f64 {
-    energy.as_kilowatt_hours() / 1e3
-}
-
 /// Two significant digits or a whole number.
 fn significant(value: f64) -> String {
     super::evidence::rounded(value, Some(value.abs()))
@@ -83,7 +80,7 @@ fn methodology(run: &Evidence<'_>) -> String {
     let manifest = &run.history.summary.manifest;
     let name = super::evidence::line(run.history.name());
     let mut text = format!(
-        "Read in the training process by {} over the whole run `{name}`; {}. Covered is what these sensors see, whoever used it",
+        "Determined in the training process by {} over the whole run `{name}`; {}. Covered is what these sensors see, whoever used it",
         run.source(),
         run.how(),
     );

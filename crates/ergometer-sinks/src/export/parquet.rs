@@ -18,7 +18,7 @@ use super::table::{Cell, Sort, Table, unwritten};
 ///
 /// # Errors
 /// If a log cannot be read, or the table not be written.
-pub fn write(table: &Table<'_>, out: impl Write) -> Result<Vec<Error>> {
+pub fn write(table: &Table, out: impl Write) -> Result<Vec<Error>> {
     let mut file = File::new(table, out);
     file.put(MAGIC)?;
     let bad = table.visit(|row| file.row(row))?;
@@ -44,9 +44,9 @@ struct File<W> {
 }
 
 impl<W: Write> File<W> {
-    fn new(table: &Table<'_>, out: W) -> File<W> {
-        let columns = table.columns().iter().zip(table.sorts());
-        let columns = columns.map(|(name, sort)| Column::new(name, sort)).collect();
+    fn new(table: &Table, out: W) -> File<W> {
+        let columns = table.columns().into_iter().zip(table.sorts());
+        let columns = columns.map(|(name, sort)| Column::new(&name, sort)).collect();
         File { out, written: 0, columns, rows: 0, done: 0, groups: Vec::new() }
     }
 
@@ -109,14 +109,14 @@ impl<W: Write> File<W> {
     }
 
     /// Writes what is left, and the footer.
-    fn end(mut self, table: &Table<'_>) -> Result<()> {
+    fn end(mut self, table: &Table) -> Result<()> {
         if self.rows > 0 {
             self.group()?;
         }
         let mut root = Struct::default();
         root.binary(4, b"schema");
         root.int32(5, i32::try_from(self.columns.len()).unwrap_or(i32::MAX));
-        let columns = table.columns().iter().zip(table.sorts()).map(|(name, sort)| {
+        let columns = table.columns().into_iter().zip(table.sorts()).map(|(name, sort)| {
             let mut column = Struct::default();
             column.int32(1, physical(sort));
             column.int32(3, OPTIONAL);

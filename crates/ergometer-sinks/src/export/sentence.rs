@@ -17,7 +17,8 @@ use work::Work;
 /// A paragraph for a paper: what a training used, how well that is known, what it emitted, what is not covered, and what to
 /// cite.
 ///
-/// Runs of one model by one framework become one sentence about their mean, as [`Comparison`] groups them. Energies are in
+/// Runs of one model by one framework become one sentence about their mean, as [`Comparison`] groups them; what holds for all of
+/// several models is said once, below them. Energies are in
 /// joules with a prefix, uncertainties expanded (k = 2), emissions in grams to tonnes of CO2 equivalent; these are left out
 /// where no carbon intensity is known. The paragraph says measured or estimated, whichever it was.
 #[derive(Clone, Debug)]
@@ -25,10 +26,14 @@ pub struct Sentence {
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Part {
     Words(String),
-    Cite(&'static Work),
+    Cite(Vec<&'static Work>),
+}
+
+fn words(text: impl Into<String>) -> Part {
+    Part::Words(text.into())
 }
 
 impl Sentence {
@@ -43,7 +48,7 @@ impl Sentence {
             );
         }
         let summaries: Vec<_> = runs.iter().map(|run| run.summary.clone()).collect();
-        let mut parts = Vec::new();
+        let mut models = Vec::new();
         for group in Comparison::of(&summaries).groups {
             let members =
                 runs.iter().filter(|run| group.runs.contains(&run.summary.manifest.run_id));
@@ -56,17 +61,22 @@ impl Sentence {
                 _ => (first.energy, first.expanded),
             };
             let said = Said { members: &members, site, energy, expanded, time: group.time };
-            if !parts.is_empty() {
-                parts.push(Part::Words("\n\n".to_owned()));
-            }
-            said.write(&mut parts);
+            models.push((said.used(models.is_empty()), said.about()));
         }
-        Ok(Sentence { parts })
+        let same = models.windows(2).all(|two| two[0].1 == two[1].1);
+        let paragraphs: Vec<Vec<Part>> = match &models[..] {
+            [(_, about), _, ..] if same => {
+                models.iter().map(|(used, _)| used).chain([about]).cloned().collect()
+            }
+            _ => models.iter().map(|(used, about)| [&used[..], about].join(&words(" "))).collect(),
+        };
+        Ok(Sentence { parts: paragraphs.join(&words("\n\n")) })
     }
 
-    /// The paragraph in Markdown, with what it cites as footnotes.
+    /// The paragraphs in Markdown, with what they cite as footnotes.
     pub fn markdown(&self) -> String {
-        let mut text = self.render(markdown, |work| format!("[^{}]", work.key));
+        let cite = |works: &[&Work]| works.iter().map(|work| format!("[^{}]", work.key)).collect();
+        let mut text = self.render(markdown, cite);
         text.push_str("\n\n");
         for work in self.works() {
             let _ = writeln!(text, "[^{}]: {}", work.key, work.text);
@@ -74,20 +84,29 @@ impl Sentence {
         text
     }
 
-    /// The paragraph in LaTeX, with what it cites as BibTeX entries in comments.
+    /// The paragraphs in LaTeX, with what they cite as BibTeX entries in comments. A name with letters that LaTeX has no
+    /// font for asks for an engine that has, such as `lualatex`.
     pub fn latex(&self) -> String {
-        let mut text = self.render(latex, |work| format!("~\\cite{{{}}}", work.key));
-        text.push_str("\n\n% For the bibliography:\n");
+        let cite = |works: &[&Work]| {
+            let keys: Vec<&str> = works.iter().map(|work| work.key).collect();
+            format!("~\\cite{{{}}}", keys.join(","))
+        };
+        let mut text = self.render(latex, cite);
+        text.push_str("\n\n% For the bibliography, without the `% `:\n");
         for line in self.works().into_iter().flat_map(|work| work.bibtex.lines()) {
             let _ = writeln!(text, "% {line}");
         }
         text
     }
 
-    fn render(&self, escape: fn(&str) -> String, cite: impl Fn(&Work) -> String) -> String {
+    fn render(
+        &self,
+        escape: fn(&str) -> String,
+        cite: impl Fn(&[&'static Work]) -> String,
+    ) -> String {
         let part = |part: &Part| match part {
             Part::Words(words) => escape(words),
-            Part::Cite(work) => cite(work),
+            Part::Cite(works) => cite(works),
         };
         self.parts.iter().map(part).collect()
     }
@@ -96,10 +115,11 @@ impl Sentence {
     fn works(&self) -> Vec<&'static Work> {
         let mut works: Vec<&'static Work> = Vec::new();
         for part in &self.parts {
-            if let Part::Cite(work) = part
-                && !works.iter().any(|known| known.key == work.key)
-            {
-                works.push(work);
+            let Part::Cite(cited) = part else { continue };
+            for work in cited {
+                if !works.contains(work) {
+                    works.push(work);
+                }
             }
         }
         works
@@ -116,7 +136,8 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    fn write(&self, parts: &mut Vec<Part>) {
+    /// What was used and emitted; of the first model with what stands behind the emissions.
+    fn used(&self, first: bool) -> Vec<Part> {
         let mean = match self.members.len() {
             1 => String::new(),
             several => format!(" on average over {several} runs"),
@@ -125,26 +146,20 @@ impl Said<'_> {
             let pause = if run.history.is_estimated() { "," } else { "" };
             Some(format!("{}{pause} with {}", run.how(), run.source()))
         });
-        parts.push(Part::Words(format!(
-            "Training {} used {}{mean}, {ways}",
-            self.subject(),
-            self.amount()
-        )));
-        parts.push(Part::Cite(&work::ERGOMETER));
+        let mut works = vec![&work::ERGOMETER];
         for (stack, work) in [("nvml", &work::NVML), ("rapl", &work::RAPL)] {
             let mut sensors = self.members.iter().flat_map(Evidence::sensors);
             if sensors.any(|sensor| sensor.stack.starts_with(stack)) {
-                parts.push(Part::Cite(work));
+                works.push(work);
             }
         }
-        parts.push(Part::Words(".".to_owned()));
-        if self.expanded.is_some() {
-            parts.push(Part::Words(" The uncertainty is expanded, k = 2".to_owned()));
-            parts.push(Part::Cite(&work::GUM));
-            parts.push(Part::Words(".".to_owned()));
-        }
-        self.emitted(parts);
-        self.left_out(parts);
+        let mut parts = vec![
+            words(format!("Training {} used {}{mean}, {ways}", self.subject(), self.amount())),
+            Part::Cite(works),
+            words("."),
+        ];
+        parts.extend(self.emitted(first));
+        parts
     }
 
     /// The model, and what trained it.
@@ -184,44 +199,53 @@ impl Said<'_> {
         }
     }
 
-    fn emitted(&self, parts: &mut Vec<Part>) {
-        let (Some(intensity), Some(first)) = (&self.site.intensity, self.members.first()) else {
-            return;
+    fn emitted(&self, first: bool) -> Vec<Part> {
+        let (Some(intensity), Some(run)) = (&self.site.intensity, self.members.first()) else {
+            return Vec::new();
         };
-        let Some(mass) = self.site.carbon(self.energy) else { return };
+        let Some(mass) = self.site.carbon(self.energy) else { return Vec::new() };
         let expanded = self.expanded.and_then(|expanded| self.site.carbon(expanded));
-        let (scale, unit): (fn(Co2e) -> f64, _) = match mass.as_grams() {
-            size if size < 1e3 => (Co2e::as_grams, "g"),
-            size if size < 1e6 => (Co2e::as_kilograms, "kg"),
-            _ => (Co2e::as_tonnes, "t"),
+        let (scale, unit): (fn(Co2e) -> f64, _) = if mass.as_tonnes() >= 1.0 {
+            (Co2e::as_tonnes, "t")
+        } else if mass.as_kilograms() >= 1.0 {
+            (Co2e::as_kilograms, "kg")
+        } else {
+            (Co2e::as_grams, "g")
         };
-        parts.push(Part::Words(format!(
-            " At {}, that is {} CO2e",
-            first.place(intensity),
-            plus_minus(scale(mass), expanded.map(scale), unit)
-        )));
-        parts.push(Part::Cite(&work::STRUBELL));
-        if first.grid().is_some_and(|country| country.source() == intensity.source) {
-            parts.push(Part::Cite(&work::EMBER));
+        let amount = plus_minus(scale(mass), expanded.map(scale), unit);
+        if !first {
+            return vec![words(format!(" At the same intensity and PUE, that is {amount} CO2e."))];
         }
-        if expanded.is_some() {
-            parts.push(Part::Words("; the uncertainty is that of the energy alone".to_owned()));
+        let mut works = vec![&work::STRUBELL];
+        if run.grid().is_some_and(|country| country.source() == intensity.source) {
+            works.push(&work::EMBER);
         }
-        parts.push(Part::Words(".".to_owned()));
+        let of = expanded.map_or("", |_| "; the uncertainty is that of the energy alone");
+        vec![
+            words(format!(" At {}, that is {amount} CO2e", run.place(intensity))),
+            Part::Cite(works),
+            words(format!("{of}.")),
+        ]
     }
 
-    fn left_out(&self, parts: &mut Vec<Part>) {
+    /// How to read the figures, and what is not in them.
+    fn about(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        if self.expanded.is_some() {
+            parts.push(words("Uncertainties are expanded, k = 2"));
+            parts.push(Part::Cite(vec![&work::GUM]));
+            parts.push(words(". "));
+        }
         let caveats = self.each(|run| run.caveat().map(str::to_owned));
         if !caveats.is_empty() {
-            parts.push(Part::Words(format!(" These figures are {caveats}.")));
+            parts.push(words(format!("These figures are {caveats}. ")));
         }
         let unmeasured = self.each(|run| run.unmeasured());
         if !unmeasured.is_empty() {
-            parts.push(Part::Words(format!(" Not measured: {unmeasured}.")));
+            parts.push(words(format!("Not measured: {unmeasured}. ")));
         }
-        parts.push(Part::Words(
-            " Other runs and the making of the hardware are not included.".to_owned(),
-        ));
+        parts.push(words("Other runs and the making of the hardware are not included."));
+        parts
     }
 
     /// What the runs say, each thing once.
@@ -269,6 +293,8 @@ fn latex(words: &str) -> String {
     let mut text = String::new();
     for letter in words.chars() {
         match letter {
+            // Two of them would be set as a dash or a quotation mark.
+            '-' | '\'' | ',' if text.ends_with(letter) => text.extend(['{', '}', letter]),
             '\\' => text.push_str("\\textbackslash{}"),
             '{' | '}' | '$' | '&' | '#' | '_' | '%' => text.extend(['\\', letter]),
             '~' => text.push_str("\\textasciitilde{}"),
@@ -276,6 +302,7 @@ fn latex(words: &str) -> String {
             '<' => text.push_str("\\textless{}"),
             '>' => text.push_str("\\textgreater{}"),
             '`' => text.push_str("\\textasciigrave{}"),
+            '|' => text.push_str("\\textbar{}"),
             '±' => text.push_str("$\\pm$"),
             '×' => text.push_str("$\\times$"),
             'µ' => text.push_str("$\\mu$"),

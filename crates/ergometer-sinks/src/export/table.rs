@@ -1,12 +1,13 @@
 //! [`Table`]: windows of runs as rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ergometer::log::{Entry, Line};
 use ergometer::record::{Kind, Manifest};
 use ergometer::sensor::Provenance;
 use ergometer::{Energy, Error, Record, Result, RunLog, Summary, Timestamp};
+use ergometer_report::History;
 use serde_json::{Value, json};
 
 /// Windows of runs as rows, each with what the log says of it.
@@ -14,14 +15,44 @@ use serde_json::{Value, json};
 /// Columns have the log's names and units: energies and their standard uncertainties (k = 1) in joules, times in seconds,
 /// moments in nanoseconds. Beside them stand the wall time of the window's start in UTC (`start_unix_ns`), whether a model
 /// stands for any part of the energy (`estimated`), `domains.<id>.energy_j` and `.u_j` for each domain, and `metrics.<name>`
-/// for what the program measured. Rows are read as they are written, so that a table may be longer than the memory.
+/// for what the program measured. An epoch's metrics are also those of its phases and those that came behind its line; a run's
+/// are its last ones, as [`History::metric`] tells them. Rows are read as they are written, so that a table may be longer than
+/// the memory.
 #[derive(Clone, Debug)]
-pub struct Table<'a> {
-    runs: &'a [RunLog],
+pub struct Table {
+    runs: Vec<(RunLog, Noted)>,
     kinds: Vec<Kind>,
-    domains: Vec<String>,
-    metrics: Vec<String>,
-    columns: Vec<String>,
+    domains: BTreeSet<String>,
+    metrics: BTreeSet<String>,
+}
+
+type Metrics = BTreeMap<String, f64>;
+
+/// What the program measured, as far as a window's own line does not say it.
+#[derive(Clone, Debug)]
+struct Noted {
+    /// By session, lane and window.
+    epochs: BTreeMap<(u32, u32, u64), Metrics>,
+    run: Metrics,
+}
+
+impl Noted {
+    fn of(history: History) -> Noted {
+        let run = history.metric_names().into_iter();
+        let run = run.filter_map(|name| Some((name.to_owned(), history.metric(name)?))).collect();
+        let epochs = history.epochs.into_iter();
+        let epochs = epochs.map(|it| ((it.session, it.lane, it.id), it.metrics)).collect();
+        Noted { epochs, run }
+    }
+
+    fn metrics<'a>(&'a self, window: &'a Record) -> &'a Metrics {
+        let noted = match window.kind {
+            Kind::Epoch => self.epochs.get(&(window.session, window.lane, window.id)),
+            Kind::End => Some(&self.run),
+            Kind::Step | Kind::Phase => None,
+        };
+        noted.unwrap_or(&window.metrics)
+    }
 }
 
 /// What a row has in a column.
@@ -80,56 +111,80 @@ const COLUMNS: [(&str, Sort); 31] = [
     ("remainder_j", Sort::Number),
 ];
 
-impl<'a> Table<'a> {
-    /// The windows of these kinds; `Kind::End` is the whole run, up to its last line where it did not end.
-    ///
-    /// Reads the logs once, for the names of the columns.
+impl Table {
+    /// A table for windows of these kinds, without a run; `Kind::End` is the whole run, up to its last line where it did not end.
+    pub fn new(kinds: &[Kind]) -> Table {
+        let (domains, metrics) = (BTreeSet::new(), BTreeSet::new());
+        Table { runs: Vec::new(), kinds: kinds.to_vec(), domains, metrics }
+    }
+
+    /// The windows of these kinds of several runs.
     ///
     /// # Errors
-    /// If a log cannot be read, or holds no window.
-    pub fn of(runs: &'a [RunLog], kinds: &[Kind]) -> Result<Table<'a>> {
-        let (mut domains, mut metrics) = (BTreeSet::new(), BTreeSet::new());
-        for run in runs {
-            let sensors = run.manifest.sensors.iter();
-            domains.extend(sensors.map(|sensor| sensor.domain.id.clone()));
-            windows(run, kinds, |window, _| {
-                domains.extend(window.domains.keys().cloned());
-                metrics.extend(window.metrics.keys().cloned());
-                Ok(())
-            })?;
-        }
-        let (domains, metrics) = (Vec::from_iter(domains), Vec::from_iter(metrics));
-        let mut columns: Vec<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        for domain in &domains {
-            columns.extend(["energy_j", "u_j"].map(|part| format!("domains.{domain}.{part}")));
-        }
-        columns.extend(metrics.iter().map(|metric| format!("metrics.{metric}")));
-        Ok(Table { runs, kinds: kinds.to_vec(), domains, metrics, columns })
+    /// As [`add`](Table::add).
+    pub fn of(runs: &[RunLog], kinds: &[Kind]) -> Result<Table> {
+        let mut table = Table::new(kinds);
+        runs.iter().try_for_each(|run| table.add(run))?;
+        Ok(table)
+    }
+
+    /// Adds the windows of a run. Its log is read here for the names of the columns, and for what is known of an epoch only
+    /// behind its line; the rows are read when they are written.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or holds no window; the table is then as it was.
+    pub fn add(&mut self, run: &RunLog) -> Result<()> {
+        // What cannot be understood is told when the rows are.
+        let noted = Noted::of(History::read(run)?.0);
+        let sensors = run.manifest.sensors.iter();
+        let mut domains: BTreeSet<String> =
+            sensors.map(|sensor| sensor.domain.id.clone()).collect();
+        let mut metrics = BTreeSet::new();
+        windows(run, &self.kinds, |window, _| {
+            domains.extend(window.domains.keys().cloned());
+            metrics.extend(noted.metrics(window).keys().cloned());
+            Ok(())
+        })?;
+        self.domains.extend(domains);
+        self.metrics.extend(metrics);
+        self.runs.push((run.clone(), noted));
+        Ok(())
     }
 
     /// The names of the columns.
-    pub fn columns(&self) -> &[String] {
-        &self.columns
+    pub fn columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for domain in &self.domains {
+            columns.extend(["energy_j", "u_j"].map(|part| format!("domains.{domain}.{part}")));
+        }
+        columns.extend(self.metrics.iter().map(|metric| format!("metrics.{metric}")));
+        columns
     }
 
     /// What each column holds.
     pub(super) fn sorts(&self) -> impl Iterator<Item = Sort> {
-        let more = self.columns.len() - COLUMNS.len();
+        let more = 2 * self.domains.len() + self.metrics.len();
         COLUMNS.iter().map(|(_, sort)| *sort).chain(std::iter::repeat_n(Sort::Number, more))
     }
 
     /// Shows every row; gives the lines of the logs that could not be understood.
     pub(super) fn visit(&self, mut take: impl FnMut(&[Cell]) -> Result<()>) -> Result<Vec<Error>> {
         let mut bad = Vec::new();
-        for run in self.runs {
+        for (run, noted) in &self.runs {
             bad.extend(windows(run, &self.kinds, |window, start| {
-                take(&self.row(&run.manifest, window, start))
+                take(&self.row(&run.manifest, window, noted.metrics(window), start))
             })?);
         }
         Ok(bad)
     }
 
-    fn row(&self, manifest: &Manifest, window: &Record, wall: Option<i64>) -> Vec<Cell> {
+    fn row(
+        &self,
+        manifest: &Manifest,
+        window: &Record,
+        metrics: &Metrics,
+        wall: Option<i64>,
+    ) -> Vec<Cell> {
         let estimated = manifest.sensors.iter().any(|sensor| {
             sensor.provenance == Provenance::Model
                 && window.domains.get(&sensor.domain.id).is_some_and(|share| share.in_total)
@@ -175,9 +230,11 @@ impl<'a> Table<'a> {
             row.push(energy(share.and_then(|share| share.energy)));
             row.push(energy(share.and_then(|share| share.uncertainty)));
         }
-        row.extend(self.metrics.iter().map(|metric| {
-            window.metrics.get(metric).map_or(Cell::Missing, |value| Cell::Number(*value))
-        }));
+        row.extend(
+            self.metrics.iter().map(|metric| {
+                metrics.get(metric).map_or(Cell::Missing, |value| Cell::Number(*value))
+            }),
+        );
         row
     }
 }
@@ -198,7 +255,7 @@ fn windows(
                 return;
             }
             Entry::Line(Line::Window(window)) if window.kind != Kind::End => window.clone(),
-            Entry::Step(_, text) if kinds.contains(&Kind::Step) => match Line::parse(text) {
+            Entry::Step(_, raw) if kinds.contains(&Kind::Step) => match raw.parse() {
                 Ok(Line::Window(window)) => window,
                 Ok(_) => return,
                 Err(error) => return bad.push(error),

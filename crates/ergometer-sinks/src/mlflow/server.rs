@@ -1,6 +1,7 @@
 //! [`Server`]: a tracking server, and the run on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use ureq::http::StatusCode;
 
 use super::Uploaded;
 use super::told::{End, Facts, Parcel, Point};
-use crate::courier::Failure;
+use crate::courier::{Failure, pause};
 use crate::post::{Answer, Post};
 
 /// A tracking server.
@@ -22,6 +23,14 @@ pub(crate) struct Server {
     pub(crate) join: Option<String>,
     /// The run, once it is found or made.
     found: Option<Found>,
+    /// The keys of what was not taken, and why the first was not.
+    refused: BTreeSet<String>,
+    reason: Option<String>,
+    /// Whether it has taken a metric, and how often it refused some.
+    taken: bool,
+    refusals: u32,
+    /// How often it has said, of what is told now, that something in it is broken.
+    broken: u32,
 }
 
 /// Where the run is to be.
@@ -47,6 +56,9 @@ struct Found {
     metrics: BTreeSet<String>,
 }
 
+/// The values of a metric, by step and time.
+type History = BTreeMap<(i64, i64), Vec<f64>>;
+
 type Tried<T> = std::result::Result<T, Failure>;
 
 /// What a server takes at once (MLflow's REST API, "Log Batch"): metrics, params or tags, and bytes.
@@ -60,13 +72,26 @@ const PAGE: usize = 10_000;
 /// Marks a run that somebody else has begun.
 const JOINED: &str = "ergometer.joined";
 
-/// How often an upload tries something again, and after how long at most.
+/// How often an upload tries something, and how long it waits at first, if nothing else is asked for.
 const TRIES: u32 = 3;
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(1);
+
+/// So many refusals of metrics, and none taken: it is not this or that value.
+const REFUSALS: u32 = 128;
 
 impl Server {
     pub(crate) fn new(post: Post) -> Server {
-        Server { post, experiment: Experiment::Any, join: None, found: None }
+        Server {
+            post,
+            experiment: Experiment::Any,
+            join: None,
+            found: None,
+            refused: BTreeSet::new(),
+            reason: None,
+            taken: false,
+            refusals: 0,
+            broken: 0,
+        }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Result<Server> {
@@ -81,19 +106,22 @@ impl Server {
 
     /// Tells it of a run that goes on.
     ///
-    /// What had arrived before a failure is told again: a server keeps a value of the same key, step and time once.
+    /// What had arrived before a failure is told again: a server with a data base keeps the same value of a key, step and time
+    /// once.
     pub(crate) fn deliver(&mut self, parcel: &Parcel) -> Tried<()> {
         let run = self.run(&parcel.run, true)?;
         self.log(&run.id, &parcel.points)?;
-        match &parcel.end {
-            Some(end) => self.end(&run, &parcel.run, end),
-            None => Ok(()),
+        if let Some(end) = &parcel.end {
+            self.end(&run, &parcel.run, end)?;
         }
+        self.broken = 0;
+        self.refusal().map_or(Ok(()), |refusal| Err(Failure::Never(refusal)))
     }
 
     /// Tells it what it does not have of a run.
     pub(crate) fn upload(&self, parcels: Vec<Parcel>) -> Result<Uploaded> {
-        let mut server = Server { join: None, found: None, ..self.clone() };
+        let experiment = self.experiment.clone();
+        let mut server = Server { experiment, ..Server::new(self.post.clone()) };
         let Some(facts) = parcels.first().map(|parcel| parcel.run.clone()) else {
             return Err(Error::invalid("the log has nothing to tell"));
         };
@@ -113,7 +141,11 @@ impl Server {
             let before = points.len();
             if run.metrics.contains(&key) {
                 let there = patiently(|| server.history(&run.id, &key))?;
-                points.retain(|point| !there.contains(&(point.step, point.at)));
+                let place = |point: &Point| there.get(&(point.step, point.at));
+                let is_there = |point: &Point| {
+                    place(point).into_iter().flatten().any(|value| is_same(*value, point.value))
+                };
+                points.retain(|point| !is_there(point));
             }
             uploaded.there += before - points.len();
             missing.extend(points);
@@ -127,7 +159,7 @@ impl Server {
         if let Some(end) = end {
             patiently(|| server.end(&run, &facts, &end))?;
         }
-        Ok(uploaded)
+        server.refusal().map_or(Ok(uploaded), Err)
     }
 
     /// The run on the server: the one to join, or one that was told of before, or a new one.
@@ -154,10 +186,10 @@ impl Server {
     }
 
     /// Params that are not there yet, since none can be changed, and the tags.
-    fn describe(&self, run: &Found, facts: &Facts) -> Tried<()> {
+    fn describe(&mut self, run: &Found, facts: &Facts) -> Tried<()> {
         let params = facts.params.iter().filter(|(key, _)| !run.params.contains(key));
         for params in batches(params.map(pair), PAIRS) {
-            self.log_batch(&run.id, "params", params)?;
+            self.tell(&run.id, "params", params)?;
         }
         if run.new {
             return Ok(());
@@ -168,30 +200,83 @@ impl Server {
             tags.push((JOINED.to_owned(), "true".to_owned()));
         }
         for tags in batches(tags.iter().map(pair), PAIRS) {
-            self.log_batch(&run.id, "tags", tags)?;
+            self.tell(&run.id, "tags", tags)?;
         }
         Ok(())
     }
 
-    fn log(&self, run: &str, points: &[Point]) -> Tried<()> {
+    fn log(&mut self, run: &str, points: &[Point]) -> Tried<()> {
         for metrics in batches(points.iter().map(Point::json), METRICS) {
-            self.log_batch(run, "metrics", metrics)?;
+            self.tell(run, "metrics", metrics)?;
         }
         Ok(())
     }
 
-    fn log_batch(&self, run: &str, kind: &str, what: Vec<Value>) -> Tried<()> {
-        self.ask("runs/log-batch", Some(json!({ "run_id": run, kind: what }))).map(drop)
+    /// Tells it some metrics, params or tags. Of what it refuses, the halves are tried each for itself, so that nothing is lost
+    /// with what it does not take.
+    fn tell(&mut self, run: &str, kind: &str, all: Vec<Value>) -> Tried<()> {
+        let path = "runs/log-batch";
+        let (mut left, mut looked) = (vec![all], false);
+        while let Some(mut some) = left.pop() {
+            let answer = self.answer(path, Some(&json!({ "run_id": run, kind: some })))?;
+            let status = answer.status;
+            let Err(failure) = self.judged(path, answer) else {
+                self.taken |= kind == "metrics";
+                continue;
+            };
+            self.refusals += u32::from(kind == "metrics");
+            if !self.is_of_what_was_sent(status) || (!self.taken && self.refusals > REFUSALS) {
+                return Err(failure);
+            }
+            // A run that has been deleted refuses everything, and a store that is out of order does.
+            if !mem::replace(&mut looked, true) {
+                self.get(run)?;
+            }
+            if some.len() > 1 {
+                let half = some.split_off(some.len() / 2);
+                left.extend([half, some]);
+                continue;
+            }
+            let (Failure::Later(error, _) | Failure::Never(error)) = failure;
+            self.reason.get_or_insert_with(|| error.what().to_owned());
+            let keys = some.iter().filter_map(|it| it["key"].as_str());
+            self.refused.extend(keys.map(str::to_owned));
+        }
+        Ok(())
+    }
+
+    /// Whether a refusal is about what was sent, and not about the moment.
+    fn is_of_what_was_sent(&mut self, status: StatusCode) -> bool {
+        match status {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => true,
+            // Old servers say so of a data base that is locked, which passes, and all of what their store cannot keep.
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                self.broken += 1;
+                self.broken >= TRIES
+            }
+            _ => false,
+        }
+    }
+
+    /// What was not taken since this was last asked.
+    fn refusal(&mut self) -> Option<Error> {
+        let (reason, keys) = (self.reason.take()?, mem::take(&mut self.refused));
+        let more = match keys.len() {
+            0 | 1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        let first = keys.first().map(String::as_str).unwrap_or_default();
+        Some(Error::lost(format!("{reason}: it does not take `{first}`{more}")))
     }
 
     /// The description, and how the run ended, if it did.
-    fn end(&self, run: &Found, facts: &Facts, end: &End) -> Tried<()> {
+    fn end(&mut self, run: &Found, facts: &Facts, end: &End) -> Tried<()> {
         let key = match (run.joined, facts.rank) {
             (false, _) => "mlflow.note.content".to_owned(),
             (true, 0) => "ergometer.summary".to_owned(),
             (true, rank) => format!("ergometer.summary.rank-{rank}"),
         };
-        self.log_batch(&run.id, "tags", vec![pair(&(key, end.note.clone()))])?;
+        self.tell(&run.id, "tags", vec![pair(&(key, end.note.clone()))])?;
         let status = match end.state {
             State::Running => return Ok(()),
             State::Complete | State::Stopped => "FINISHED",
@@ -213,6 +298,11 @@ impl Server {
             all.filter_map(|it| it["key"].as_str().map(str::to_owned)).collect()
         };
         let id = run["info"]["run_id"].as_str().ok_or_else(|| self.not_mlflow())?;
+        if run["info"]["lifecycle_stage"] == "deleted" {
+            let what = format!("the run `{}` of {} is deleted", id.escape_debug(), self.place());
+            let cure = "restore it with `mlflow runs restore`, or begin another one";
+            return Err(Failure::Never(Error::unsupported(what).cure(cure)));
+        }
         let experiment = run["info"]["experiment_id"].as_str().unwrap_or_default().to_owned();
         let tags = run["data"]["tags"].as_array().into_iter().flatten();
         let joined = tags.into_iter().any(|tag| tag["key"] == JOINED);
@@ -309,9 +399,9 @@ impl Server {
         Ok(id.to_owned())
     }
 
-    /// The steps and times of the values that a metric has.
-    fn history(&self, run: &str, key: &str) -> Tried<BTreeSet<(i64, i64)>> {
-        let (mut all, mut page) = (BTreeSet::new(), String::new());
+    /// The values that a metric has, by step and time.
+    fn history(&self, run: &str, key: &str) -> Tried<History> {
+        let (mut all, mut page) = (History::new(), String::new());
         loop {
             let mut path = format!(
                 "metrics/get-history?run_id={}&metric_key={}&max_results={PAGE}",
@@ -322,10 +412,13 @@ impl Server {
                 path += &format!("&page_token={}", escaped(&page));
             }
             let answer = self.ask(&path, None)?;
-            let points = answer["metrics"].as_array().into_iter().flatten();
-            all.extend(
-                points.filter_map(|it| Some((integer(&it["step"])?, integer(&it["timestamp"])?))),
-            );
+            for it in answer["metrics"].as_array().into_iter().flatten() {
+                if let (Some(step), Some(at), Some(value)) =
+                    (integer(&it["step"]), integer(&it["timestamp"]), number(&it["value"]))
+                {
+                    all.entry((step, at)).or_default().push(value);
+                }
+            }
             match answer["next_page_token"].as_str().filter(|next| !next.is_empty()) {
                 Some(next) if next != page => next.clone_into(&mut page),
                 _ => return Ok(all),
@@ -373,13 +466,13 @@ impl Server {
 
 /// Tries something a few times.
 fn patiently<T>(mut what: impl FnMut() -> Tried<T>) -> Result<T> {
-    let mut tries = 1;
+    let (mut tries, mut wait) = (1, WAIT);
     loop {
         match what() {
             Ok(done) => return Ok(done),
             Err(Failure::Later(_, asked)) if tries < TRIES => {
-                tries += 1;
-                thread::sleep(asked.unwrap_or(Duration::from_secs(1)).min(WAIT));
+                thread::sleep(pause(wait, asked));
+                (tries, wait) = (tries + 1, wait * 2);
             }
             Err(Failure::Later(error, _) | Failure::Never(error)) => return Err(error),
         }
@@ -411,6 +504,16 @@ fn pair((key, value): &(String, String)) -> Value {
 /// A 64-bit integer, which some servers write as a string.
 fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// A number, or one of protobuf's words for what is none.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Whether two values are one: what goes through decimals and back can be off in the last place.
+fn is_same(one: f64, other: f64) -> bool {
+    (one.is_nan() && other.is_nan()) || (one - other).abs() <= 1e-12 * one.abs().max(other.abs())
 }
 
 /// A value as it stands in an address (RFC 3986, 2.1).

@@ -24,11 +24,13 @@ pub(crate) struct Told {
     steps: BTreeMap<u32, Timestamp>,
     /// How many phases of each name there were in each lane.
     phases: BTreeMap<(u32, String), u64>,
-    /// What was measured in phases of an epoch whose end has not come yet, by lane and window.
+    /// What was measured in phases of a window whose end has not come yet, by lane and window.
     within: BTreeMap<(u32, u64), BTreeMap<String, f64>>,
     /// The domains' totals where powers were last taken, and when that was.
     totals: BTreeMap<String, Energy>,
     turn: Timestamp,
+    /// The session's end has been told.
+    ended: bool,
 }
 
 /// What is told at once.
@@ -86,24 +88,23 @@ const TAG: usize = 5_000;
 
 impl Told {
     pub(crate) fn began(&mut self, manifest: &Manifest) {
-        // Another session has a clock of its own.
+        // Another session has a clock of its own, and knows nothing of the windows before it, in a log no more than live.
         *self = Told {
             manifest: Some(Arc::new(manifest.clone())),
             handed: manifest.clock.anchor,
-            phases: std::mem::take(&mut self.phases),
             ..Told::default()
         };
     }
 
     /// Takes a window in; gives what is to be told now.
     pub(crate) fn settled(&mut self, window: &Record) -> Option<Parcel> {
-        // The whole run is told by its summary.
-        if window.kind == Kind::End {
-            return None;
-        }
         let manifest = self.manifest.clone()?;
         self.run.get_or_insert_with(|| Arc::new(Facts::of(&manifest, window.rank)));
         self.add(&manifest, window);
+        if window.kind == Kind::End {
+            self.ended = true;
+            return None;
+        }
         self.add_powers(&manifest, window);
         let waited = window.end.since(self.handed) >= WAITING.0;
         if window.kind == Kind::Epoch || waited || self.points.len() >= WAITING.1 {
@@ -138,7 +139,10 @@ impl Told {
         let (manifest, end) = (self.manifest.clone()?, &summary.end);
         let facts = || Arc::new(Facts::of(&manifest, end.rank));
         let run = Arc::clone(self.run.get_or_insert_with(facts));
-        self.add(&manifest, end);
+        // A log without an end has told of none.
+        if !self.ended {
+            self.add(&manifest, end);
+        }
         let points = std::mem::take(&mut self.points);
         let at = moment(&manifest, end.end);
         let end = End { note: note(summary), state: summary.manifest.state, at };
@@ -148,6 +152,7 @@ impl Told {
     /// The values of a window.
     fn add(&mut self, manifest: &Manifest, window: &Record) {
         let (lane, mut metrics) = (window.lane, window.metrics.clone());
+        let within = self.within.remove(&(lane, window.id)).unwrap_or_default();
         let (name, step) = match window.kind {
             Kind::Step => {
                 if metrics.is_empty() || !self.is_due(lane, window.end) {
@@ -157,17 +162,19 @@ impl Told {
             }
             Kind::Epoch => {
                 // What was measured in an evaluation within the epoch is the epoch's, where it says nothing itself.
-                let within = self.within.remove(&(lane, window.id)).unwrap_or_default();
                 for (metric, value) in within {
                     metrics.entry(metric).or_insert(value);
                 }
+                self.within.retain(|(of, _), _| *of != lane);
                 ("epoch".to_owned(), window.epoch.unwrap_or(window.id))
             }
             Kind::Phase => {
                 let phase = window.phase.clone().unwrap_or_default();
                 let count = self.phases.entry((lane, phase.clone())).or_default();
                 *count += 1;
-                if let (Some(parent), false) = (window.parent, metrics.is_empty()) {
+                if let (Some(parent), Some(_), false) =
+                    (window.parent, window.epoch, metrics.is_empty())
+                {
                     self.within.entry((lane, parent)).or_default().extend(metrics.clone());
                 }
                 (format!("phase_{phase}"), window.epoch.unwrap_or(*count))
@@ -196,7 +203,7 @@ impl Told {
         let mark = mark(window.quality, sensors.iter().any(|it| it.in_total && modelled(it)));
         let time = window.duration;
         points.add(&format!("time/{name}_seconds"), time.as_secs_f64());
-        points.add_energy(&name, "", &mark, window.estimate(), time);
+        points.add_energy("", &name, &mark, window.estimate(), time);
         let shares = [("sample", window.energy_per_sample()), ("token", window.energy_per_token())];
         for (unit, energy) in shares {
             if let Some(energy) = energy {
@@ -204,14 +211,15 @@ impl Told {
             }
         }
         if let Some(net) = window.net() {
-            points.add_energy(&format!("{name}_net"), "", &mark, net, time);
+            points.add_energy("", &format!("{name}_net"), &mark, net, time);
         }
         for (domain, share) in &window.domains {
             let modelled = sensors.iter().any(|it| it.domain.id == *domain && modelled(it));
             let mark = self::mark(share.quality, modelled);
-            // Servers before 2.10, and those on Windows, take no colon.
+            // Servers before 2.10, and those on Windows, take no colon. Those that keep files, as all did by themselves before
+            // 3, take no key that begins with another one and a `/`.
             let part = format!("/{}", domain.replace(':', "-"));
-            points.add_energy(&name, &part, &mark, share.estimate(), time);
+            points.add_energy(&part, &name, &mark, share.estimate(), time);
         }
     }
 
@@ -261,31 +269,28 @@ impl Points<'_> {
             (rank, Some(name)) => key(&format!("system/rank-{rank}/{name}")),
             (rank, None) => key(&format!("rank-{rank}/{name}")),
         };
+        // What is no finite number is none in the log either, whichever it was.
+        let value = if value.is_finite() { value } else { f64::NAN };
         self.points.push(Point { key, value, at: self.at, step: self.step });
     }
 
     /// An energy, its uncertainty and the mean power, as far as there are any.
-    fn add_energy(&mut self, name: &str, part: &str, mark: &str, it: Estimate, time: Duration) {
+    fn add_energy(&mut self, part: &str, name: &str, mark: &str, it: Estimate, time: Duration) {
         let Some(energy) = it.energy else { return };
-        self.add(&format!("energy/{name}_joules{part}{mark}"), joules(energy));
+        self.add(&format!("energy{part}/{name}_joules{mark}"), joules(energy));
         if let Some(uncertainty) = it.uncertainty {
-            self.add(&format!("uncertainty/{name}_joules{part}{mark}"), joules(uncertainty));
+            self.add(&format!("uncertainty{part}/{name}_joules{mark}"), joules(uncertainty));
         }
         if let Some(power) = energy.over(time) {
-            self.add(&format!("power/{name}_watts{part}{mark}"), power.as_watts());
+            self.add(&format!("power{part}/{name}_watts{mark}"), power.as_watts());
         }
     }
 }
 
 impl Point {
     pub(crate) fn json(&self) -> Value {
-        // JSON has no number for these; MLflow takes protobuf's words.
-        let value = match self.value {
-            value if value.is_nan() => json!("NaN"),
-            f64::INFINITY => json!("Infinity"),
-            f64::NEG_INFINITY => json!("-Infinity"),
-            value => json!(value),
-        };
+        // JSON has no number for it; MLflow takes protobuf's word.
+        let value = if self.value.is_nan() { json!("NaN") } else { json!(self.value) };
         json!({ "key": self.key, "value": value, "timestamp": self.at, "step": self.step })
     }
 }
@@ -427,6 +432,10 @@ fn whole(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use ergometer::{FakeClock, Meter, Observer, Verdict};
+
     use super::*;
 
     #[test]
@@ -452,12 +461,66 @@ mod tests {
     }
 
     #[test]
-    fn values_that_json_has_no_number_for_are_words() {
-        let point =
-            |value| Point { key: "a".to_owned(), value, at: 1, step: 2 }.json()["value"].clone();
-        assert_eq!(point(f64::NAN), json!("NaN"));
-        assert_eq!(point(f64::INFINITY), json!("Infinity"));
-        assert_eq!(point(f64::NEG_INFINITY), json!("-Infinity"));
-        assert_eq!(point(0.1), json!(0.1));
+    fn what_is_no_finite_number_is_told_as_the_log_has_it() {
+        let mut all = Vec::new();
+        let mut points = Points { rank: 0, at: 1, step: 2, points: &mut all };
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.1] {
+            points.add("a", value);
+        }
+        let told: Vec<Value> = all.iter().map(|point| point.json()["value"].clone()).collect();
+        assert_eq!(told, [json!("NaN"), json!("NaN"), json!("NaN"), json!(0.1)]);
+    }
+
+    /// Keeps the manifest and the windows of a run.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<(Option<Manifest>, Vec<Record>)>>);
+
+    impl Observer for Kept {
+        fn name(&self) -> &str {
+            "kept"
+        }
+
+        fn began(&mut self, manifest: &Manifest) {
+            self.0.lock().unwrap().0 = Some(manifest.clone());
+        }
+
+        fn settled(&mut self, window: &Record) -> Verdict {
+            self.0.lock().unwrap().1.push(window.clone());
+            Verdict::GoOn
+        }
+    }
+
+    #[test]
+    fn what_was_measured_in_a_phase_within_a_step_is_forgotten_with_the_step() {
+        let (kept, logs) = (Kept::default(), tempfile::tempdir().unwrap());
+        let clock = FakeClock::new();
+        let meter = Meter::builder().clock(clock.clock()).log_directory(logs.path());
+        let run = meter.build().unwrap().run("a").observe(kept.clone()).start().unwrap();
+        let step = run.step();
+        let phase = run.phase("valid");
+        run.metric("loss", 1.0);
+        clock.advance(Duration::from_secs(1));
+        phase.end();
+        step.end();
+        run.finish().unwrap();
+        let (manifest, windows) = kept.0.lock().unwrap().clone();
+        let [phase, step, _] = &windows[..] else { panic!("{windows:?}") };
+        assert_eq!((phase.kind, phase.parent), (Kind::Phase, Some(step.id)));
+
+        let (mut told, mut points) = (Told::default(), 0);
+        told.began(manifest.as_ref().unwrap());
+        for turn in 0..20_000_u64 {
+            let (id, epoch) = (turn * 3, turn.is_multiple_of(2).then_some(1));
+            let within = Record { id: id + 2, parent: Some(id + 1), epoch, ..phase.clone() };
+            let around = Record { id: id + 1, parent: Some(0), epoch, ..step.clone() };
+            // One that overlaps with a phase was opened within it, and is over later.
+            let beside = Record { id: id + 3, parent: Some(id + 2), ..within.clone() };
+            let beside = epoch.is_none().then_some(&beside);
+            for window in [&within, &around].into_iter().chain(beside) {
+                points += told.settled(window).map_or(0, |parcel| parcel.points.len());
+            }
+            assert!(told.within.is_empty(), "{turn}: {:?}", told.within);
+        }
+        assert!(points > 20_000, "{points}");
     }
 }

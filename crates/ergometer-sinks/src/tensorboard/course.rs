@@ -9,7 +9,7 @@ use ergometer::record::{Event, Manifest, State};
 use ergometer::sensor::{Provenance, Specification};
 use ergometer::{Estimate, Kind, Quality, Record, Status, Summary, Timestamp};
 
-use super::event_file::{Frames, Values};
+use super::event_file::{Frames, Values, checksum};
 
 /// A run, session by session, as pages.
 #[derive(Debug)]
@@ -335,12 +335,15 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A name of a file that stays where it is put: no separators, not hidden, no `..`.
+/// A name of a file that stays where it is put: no separators, not hidden, no `..`. Texts that differ have names that differ.
 fn file_name(text: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-_.+ ".contains(letter);
-    let name: String =
+    let mut name: String =
         text.chars().map(|letter| if plain(letter) { letter } else { '_' }).collect();
-    if name.is_empty() || name.starts_with('.') { format!("_{name}") } else { name }
+    if name.is_empty() || name.starts_with('.') {
+        name.insert(0, '_');
+    }
+    if name == text { name } else { format!("{name}-{:08x}", checksum(text.as_bytes())) }
 }
 
 #[cfg(test)]
@@ -354,10 +357,10 @@ mod tests {
 
     #[test]
     fn names_of_files_stay_where_they_are_put() {
-        assert_eq!(file_name("../../etc/passwd"), "_.._.._etc_passwd");
-        assert_eq!(file_name(".."), "_..");
-        assert_eq!(file_name("mlp 128\n"), "mlp 128_");
-        assert_eq!(file_name(""), "_");
+        assert!(file_name("../../etc/passwd").starts_with("_.._.._etc_passwd-"));
+        assert!(file_name("..").starts_with("_..-") && file_name("").starts_with("_-"));
+        assert_eq!(file_name("mlp 128"), "mlp 128");
+        assert_ne!(file_name("a/b"), file_name("a\\b"));
     }
 
     /// The windows of a run at 100 W.

@@ -268,7 +268,8 @@ const CHECKSUMS: [u32; 256] = {
     table
 };
 
-fn checksum(bytes: &[u8]) -> u32 {
+/// CRC-32C.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     !bytes
         .iter()
         .fold(!0, |sum, byte| CHECKSUMS[usize::from(sum.to_le_bytes()[0] ^ byte)] ^ sum >> 8)

@@ -41,8 +41,9 @@ pub(super) fn tokens(text: &str, block: Range<usize>, line: usize) -> Result<Vec
         let bare = content.strip_suffix('\n').unwrap_or(content);
         let bare = bare.strip_suffix('\r').unwrap_or(bare);
         scanner.end = scanner.start + bare.len();
-        if bare.contains('\r') {
-            return Err(scanner.fault("a carriage return stands in the midst of a line"));
+        // Some readers take these for the end of a line, others do not.
+        if bare.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+            return Err(scanner.fault("a character within this line may end it"));
         }
         scanner.read()?;
         scanner.start += content.len();
@@ -150,6 +151,7 @@ impl Scanner<'_> {
 
     /// Reads what a line holds from `at` on; after a key of the same line if `keyed`.
     fn node(&mut self, mut at: usize, mut keyed: bool) -> Result<(), Fault> {
+        let mut labelled = false;
         loop {
             let rest = &self.text[at..self.end];
             let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
@@ -172,7 +174,13 @@ impl Scanner<'_> {
                 }
                 '?' if alone => return Err(self.fault("a key is written with `?`")),
                 // What a node is labelled with comes before it.
-                '&' | '!' => at += rest.find(char::is_whitespace).unwrap_or(rest.len()),
+                '&' | '!' => {
+                    at += rest.find(char::is_whitespace).unwrap_or(rest.len());
+                    labelled = true;
+                }
+                '"' | '\'' if labelled && !keyed => {
+                    return Err(self.fault("an anchor or a tag stands before quotes"));
+                }
                 '"' | '\'' => return self.quoted(first, here, at + 1),
                 '[' | '{' => {
                     let brackets = Brackets { open: here, depth: 0, quotes: None, fresh: true };
@@ -183,6 +191,9 @@ impl Scanner<'_> {
                     return Err(self.fault("no value begins with this character"));
                 }
                 _ => match colon(rest) {
+                    Some(_) if labelled && !keyed => {
+                        return Err(self.fault("a key has an anchor or a tag"));
+                    }
                     Some(colon) => {
                         let name = rest[..colon].trim_end().to_owned();
                         self.key(name, here, at + colon + 1, keyed)?;
@@ -227,6 +238,9 @@ impl Scanner<'_> {
                 return Err(self.fault("a key goes over several lines"));
             }
             let name = self.text[open.at + 1..end - 1].to_owned();
+            if quotes == '"' && name.contains('\\') {
+                return Err(self.fault("a key has an escape"));
+            }
             let keyed = self
                 .tokens
                 .last()
