@@ -216,6 +216,16 @@ fn is_encrypted(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
+/// A value as it stands in an address (RFC 3986, 2.1).
+pub(crate) fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let letter = |byte: u8| match byte {
+        byte if plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(letter).collect()
+}
+
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -274,6 +284,12 @@ mod tests {
             let refusal = base(bad).unwrap_err();
             assert!(!format!("{refusal} {refusal:?}").contains("s3cret"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn what_is_escaped_ends_no_quotes_and_no_address() {
+        assert_eq!(escaped("mlp-128_2026.a"), "mlp-128_2026.a");
+        assert_eq!(escaped("x' OR 'a%"), "x%27%20OR%20%27a%25");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ureq::http::StatusCode;
 use super::Uploaded;
 use super::told::{End, Facts, Parcel, Point};
 use crate::courier::{Failure, pause};
-use crate::post::{Answer, Post};
+use crate::post::{Answer, Post, escaped};
 
 /// A tracking server.
 #[derive(Clone, Debug)]
@@ -514,16 +514,6 @@ fn number(value: &Value) -> Option<f64> {
 /// Whether two values are one: what goes through decimals and back can be off in the last place.
 fn is_same(one: f64, other: f64) -> bool {
     (one.is_nan() && other.is_nan()) || (one - other).abs() <= 1e-12 * one.abs().max(other.abs())
-}
-
-/// A value as it stands in an address (RFC 3986, 2.1).
-pub(super) fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let letter = |byte: u8| match byte {
-        byte if plain(byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(letter).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ergometer::sensor::{Hardware, Provenance, Specification};
 use ergometer::{Energy, Estimate, Kind, Quality, Record, Summary, Timestamp};
 use serde_json::{Value, json};
 
-use super::server::escaped;
+use crate::post::escaped;
 use crate::tally::{Number, wall_time};
 
 /// A run as far as it has been told.
@@ -452,12 +452,6 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), hostile.len());
-    }
-
-    #[test]
-    fn a_run_s_id_cannot_end_the_quotes_of_a_search() {
-        assert_eq!(escaped("mlp-128_2026.a"), "mlp-128_2026.a");
-        assert_eq!(escaped("x' OR 'a%"), "x%27%20OR%20%27a%25");
     }
 
     #[test]
