@@ -177,6 +177,32 @@ fn an_observer_that_panics_is_told_no_more_and_the_training_goes_on() {
 }
 
 #[test]
+fn an_observer_that_panics_over_an_event_is_named_in_the_log() {
+    struct Fragile;
+    impl Observer for Fragile {
+        fn name(&self) -> &str {
+            "fragile"
+        }
+        fn happened(&mut self, event: &Event) {
+            panic!("at {}", event.event);
+        }
+    }
+    let lab = Lab::new();
+    let run = lab.meter([cpu(constant(100.0))]).run("fragile").observe(Fragile).start().unwrap();
+    let path = run.path().to_owned();
+    for _epoch in run.epochs(1..=2) {
+        lab.pass(1_000);
+    }
+    run.records().epoch_metrics(2, [("loss".to_owned(), 0.5)]);
+    run.finish().unwrap();
+    let lost = events(&path, "observer-lost");
+    assert!(
+        matches!(&lost[..], [it] if it.detail.as_ref().unwrap().contains("`fragile` panicked")),
+        "{lost:?}"
+    );
+}
+
+#[test]
 fn planned_epochs_stand_in_the_manifest_while_the_run_goes_on() {
     let lab = Lab::new();
     let meter = lab.meter([cpu(constant(100.0))]);

@@ -188,11 +188,8 @@ fn no_spelling_of_an_address_shows_its_secret() {
                 .map(|arguments| shown(&arguments).1);
             assert!(text.contains(left) && json.contains(left), "{text} {json}");
             let mut all = format!("{config:?} {text} {json}");
-            // Prometheus's would be looked up by name.
-            if table != "prometheus" {
-                let refused = Sinks::from_config(&config).unwrap_err();
-                all += &format!("{refused} {refused:?}");
-            }
+            let refused = Sinks::from_config(&config).unwrap_err();
+            all += &format!("{refused} {refused:?}");
             assert!(!all.contains("s3cret"), "{address}: {all}");
         }
     }
@@ -268,6 +265,101 @@ fn a_second_training_on_a_machine_starts_without_the_port_and_its_log_says_so() 
     assert_eq!(fs::read_dir(home.path().join("board")).unwrap().count(), 1, "the others go on");
 }
 
+/// The error and what to do about it.
+fn whole(error: &ergometer::Error) -> String {
+    format!("{} {}", error.what(), error.remedy().unwrap_or_default())
+}
+
+#[test]
+fn a_store_that_only_mlflow_opens_is_left_out_where_the_environment_names_it() {
+    for store in [
+        "sqlite:///mlflow.db",
+        "mysql+pymysql://me:s3cret@host/db",
+        "file:///tmp/mlruns",
+        "./mlruns",
+        "mlruns",
+        "databricks",
+        "databricks://profile",
+    ] {
+        let uri = |name: &str| (name == "MLFLOW_TRACKING_URI").then(|| store.to_owned());
+        let config = Config::default().from_variables(uri);
+        assert!(config.faults().is_empty(), "{store}");
+        let [_, (_, why), ..] = config.sinks();
+        assert!(why.unwrap().contains("MLFLOW_TRACKING_URI in the environment"), "{store}");
+        let sinks = Sinks::from_config(&config).unwrap();
+        assert_eq!(sinks.names().count(), 0, "{store}");
+        let told = told(&Lab::new(), sinks);
+        let [left_out] = told.as_slice() else { panic!("{store}: {told:?}") };
+        let cure = if store.starts_with("data") { "workspace" } else { "`mlflow server --backend" };
+        assert!(
+            left_out.starts_with("mlflow is left out: ") && left_out.contains(cure),
+            "{told:?}"
+        );
+        // An export is asked for, and so is what a program says.
+        let program = Config::default().set("mlflow.url", store).unwrap();
+        for refusal in [config.mlflow().unwrap_err(), Sinks::from_config(&program).unwrap_err()] {
+            let text = whole(&refusal);
+            assert!(text.contains(cure) && !text.contains("s3cret"), "{text}");
+        }
+    }
+    let slip = Config::default().set("mlflow.url", "http://127.0.0.1:x").unwrap();
+    let text = whole(&slip.mlflow().unwrap_err());
+    assert!(text.ends_with("give one such as http://127.0.0.1:5000"), "{text}");
+}
+
+#[test]
+fn an_address_that_others_could_read_is_a_fault_before_anything_listens() {
+    for (address, cure) in [
+        ("0.0.0.0:9464", "an SSH tunnel"),
+        ("8.8.8.8:9464", "an SSH tunnel"),
+        ("[::]:9464", "an SSH tunnel"),
+        ("9464", "127.0.0.1:9464"),
+        ("host.example:9464", "127.0.0.1:9464"),
+    ] {
+        let config = Config::default().set("prometheus.address", address).unwrap();
+        let faults = config.faults();
+        let [fault] = faults.as_slice() else { panic!("{address}: {faults:?}") };
+        assert!(whole(fault).contains(cure), "{fault}");
+        assert_eq!(fault.what(), Sinks::from_config(&config).unwrap_err().what());
+        let [.., (_, why), _] = config.sinks();
+        assert_eq!(why.as_deref(), Some("not understood"));
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for address in [taken.local_addr().unwrap().to_string(), "localhost:9464".to_owned()] {
+        let config = Config::default().set("prometheus.address", address).unwrap();
+        assert!(config.faults().is_empty());
+    }
+}
+
+#[test]
+fn what_is_switched_off_says_by_what() {
+    let off = |name: &str, value: &str| {
+        let config = Config::default().from_variables(|asked| match asked {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://127.0.0.1:4318".to_owned()),
+            asked => (asked == name).then(|| value.to_owned()),
+        });
+        let [.., (_, why)] = config.sinks();
+        why
+    };
+    assert_eq!(off("", ""), None);
+    assert_eq!(off("OTEL_SDK_DISABLED", "true").unwrap(), "OTEL_SDK_DISABLED is true");
+    let exporter = off("OTEL_METRICS_EXPORTER", "none").unwrap();
+    assert_eq!(exporter, "OTEL_METRICS_EXPORTER names others");
+    for (_, why) in Config::default().sinks() {
+        assert_eq!(why.as_deref(), Some("not set"));
+    }
+}
+
+#[test]
+fn a_variable_that_is_a_slip_is_named_with_the_nearest() {
+    let known = ["ERGOMETER_TENSORBOARD", "ERGOMETER_COUNTRY", "PATH", "ERGOMETER_OF_ANOTHER_SORT"];
+    assert!(Config::slips(known).is_empty());
+    let slips = Config::slips(["ERGOMETER_TENSORBORD"]);
+    let [slip] = slips.as_slice() else { panic!("{slips:?}") };
+    assert!(slip.what().contains("ERGOMETER_TENSORBORD in the environment"), "{slip}");
+    assert_eq!(slip.remedy(), Some("write `ERGOMETER_TENSORBOARD`"));
+}
+
 #[test]
 fn a_port_that_nobody_named_is_told_to_the_program_and_in_the_log() {
     let config = |address: &str| Config::default().set("prometheus.address", address).unwrap();
@@ -315,11 +407,15 @@ fn the_command_shows_each_setting_and_where_it_is_from() {
     assert!(line("tensorboard.directory").contains("board "), "{out}");
     assert!(line("tensorboard.directory").ends_with("ergometer.toml:3"), "{out}");
     assert!(line("place.pue").contains("1.2"), "{out}");
-    assert!(line("mlflow.run ").ends_with("not set"), "{out}");
+    assert!(line("mlflow.run ").ends_with("not set: MLFLOW_RUN_ID"), "{out}");
+    assert!(out.ends_with("on: tensorboard, mlflow, prometheus, otlp\noff: none\n"), "{out}");
     let (_, out, _) = shown(&["--file", path, "--json"]);
     let all: Vec<Value> = serde_json::from_str(&out).unwrap();
     let experiment = all.iter().find(|it| it["key"] == "mlflow.experiment").unwrap();
-    assert_eq!(experiment["value"], "digits");
+    assert_eq!(
+        (&experiment["value"], &experiment["variable"]),
+        (&"digits".into(), &"MLFLOW_EXPERIMENT_NAME".into())
+    );
     assert!(experiment["from"].as_str().unwrap().ends_with(":7"));
     let (status, out, err) = shown(&["--file", "nowhere.toml"]);
     assert_eq!((status, out.as_str()), (1, ""));

@@ -5,6 +5,7 @@ mod file;
 mod sentence;
 mod table;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -126,9 +127,10 @@ fn codecarbons_columns_are_in_its_units_and_what_is_not_known_is_empty() {
 }
 
 #[test]
-fn a_file_of_codecarbon_is_added_to_in_its_own_order_and_only_once() {
+fn a_file_of_codecarbon_is_added_to_in_its_own_order_and_a_line_of_the_same_run_is_replaced() {
     let logs = tempfile::tempdir().unwrap();
-    let rows = CodeCarbon::of(&history(&measured(logs.path())), &france()).unwrap();
+    let runs = history(&measured(logs.path()));
+    let rows = CodeCarbon::of(&runs, &france()).unwrap();
     let text = rows.to_string();
     let turned: Vec<&str> = text.lines().next().unwrap().split(',').rev().collect();
     let others = ",".repeat(turned.len() - 1);
@@ -139,6 +141,15 @@ fn a_file_of_codecarbon_is_added_to_in_its_own_order_and_only_once() {
     assert_eq!(columns(&added)("energy_consumed"), columns(&text)("energy_consumed"));
     assert_eq!(rows.written_into(&added, path).unwrap(), added);
     assert_eq!(rows.written_into("", path).unwrap(), text);
+    // Exported again from another place, with a line of another's behind it that ends as it did.
+    let theirs = format!("\"1,\n2\"{}\r\n", &others[1..]);
+    let again = CodeCarbon::of(&runs, &Site::default()).unwrap();
+    let again = again.written_into(&format!("{added}{theirs}"), path).unwrap();
+    assert!(again.starts_with(&format!("{file}\n")) && again.ends_with(&theirs), "{again}");
+    let ours = columns(again.strip_suffix(&theirs).unwrap());
+    assert_eq!([ours("pue"), ours("emissions")], ["1", ""]);
+    assert_ne!(ours("energy_consumed"), columns(&text)("energy_consumed"));
+    assert_eq!(again.matches(&ours("run_id")).count(), 1, "{again}");
     let ended = rows.written_into(&file.replace('\n', "\r\n"), path).unwrap();
     assert_eq!(ended, added.replace('\n', "\r\n"));
     let refused = rows.written_into("timestamp,run_id\n1,2\n", path).unwrap_err();
@@ -201,6 +212,8 @@ fn a_report_of_boamps_is_valid_and_what_the_template_says_stands() {
     assert_eq!(made["measures"][0]["cpuTrackingMode"], "model");
     let method = made["measures"][0]["measurementMethod"].as_str().unwrap();
     assert!(method.ends_with("(model: cpu), estimated by a model, not measured"), "{method}");
+    let description = made["task"]["taskDescription"].as_str().unwrap();
+    assert!(description.ends_with(". Times are in UTC"), "{description}");
     assert_eq!(made["quality"], "low");
 }
 
@@ -339,10 +352,21 @@ fn there_is_no_score_without_embodied_emissions_and_none_without_an_intensity() 
     near(&found[0]["R"][3]["O_g"], 0.1 / 2.4 / 960.0);
     assert_eq!(found[0]["R"][0].get("sci_g"), None);
     let (_, found, _) = sci(&["--intensity", "100", "--device", "laptop"]);
-    let (low, mass) =
-        (found[0]["R"][0]["sci_g"][0].as_f64().unwrap(), found[0]["M_g"][0].as_f64().unwrap());
-    assert!(mass > 0.0 && (low - mass - 0.1 / 2.4).abs() < 1e-6, "{found}");
-    assert_eq!(found[0].get("note"), None);
+    let (score, mass) = (&found[0]["R"][0]["sci_g"], &found[0]["M_g"]);
+    for end in ["low", "high"] {
+        let mass = mass[end].as_f64().unwrap();
+        assert!(mass > 0.0, "{found}");
+        near(&score[end], mass + 0.1 / 2.4);
+    }
+    assert_eq!(found[0]["M_source"][0]["device"]["name"], "laptop");
+    assert_eq!(found[0]["service_life"]["utilisation"], 0.5);
+    let lifetime = found[0]["service_life"]["lifetime_s"].as_f64().unwrap();
+    near(&found[0]["time_share"], 15.0 / (lifetime * 0.5));
+    near(&found[0]["time_share"], mass["low"].as_f64().unwrap() / 181_000.0);
+    // 2 % of the gain, twice.
+    near(&found[0]["O_expanded_uncertainty_g"], 0.04 * 0.1 / 2.4);
+    near(&found[0]["R"][3]["O_expanded_uncertainty_g"], 0.04 * 0.1 / 2.4 / 960.0);
+    assert!(found[0]["note"].as_str().unwrap().contains("comes on top"), "{found}");
 }
 
 #[test]
@@ -359,7 +383,7 @@ fn formats_of_one_run_refuse_several_and_a_run_that_was_stopped_is_said_to_be() 
     }
     made::rewrite(&run, |manifest| manifest["state"] = "stopped".into());
     let runs = history(&run);
-    let said = "of a run that was stopped before its planned end";
+    let said = "the run was stopped before its planned end";
     assert!(ModelCard::of(&runs, &france()).unwrap().to_string().contains(said));
     assert!(Gpai::of(&runs, &france(), None).unwrap().to_string().contains(said));
     assert!(Sentence::of(&runs, &france()).unwrap().markdown().contains(said));
@@ -378,5 +402,84 @@ fn codecarbons_file_is_written_with_a_word_on_estimates() {
         err
     });
     assert_eq!(said[0], "");
-    assert!(said[1].contains("no column to say that an energy is estimated"), "{}", said[1]);
+    assert!(
+        said[1].contains(": estimated by a model, not measured; say it beside"),
+        "{}",
+        said[1]
+    );
+}
+
+/// The run as one that was killed, while another program used the machine.
+fn killed(run: &Path) {
+    let log = run.join("rank-00000.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let end: Value = serde_json::from_str(lines.pop().unwrap()).unwrap();
+    let event = json!({
+        "kind": "event", "run_id": end["run_id"], "rank": 0, "host": end["host"], "session": 0,
+        "t_ns": end["t_end_ns"], "event": "contention", "detail": "others",
+    });
+    fs::write(&log, format!("{}\n{event}\n", lines.join("\n"))).unwrap();
+    made::rewrite(run, |manifest| manifest["state"] = "running".into());
+}
+
+#[test]
+fn every_document_tells_that_a_run_was_killed_and_that_others_used_the_machine() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let of = |format: &str, more: &[&str]| {
+        let path = run.to_str().unwrap();
+        let (status, out, err) =
+            ergometer(&[&["export", "--format", format, "--country=FR", path], more].concat());
+        assert_eq!(status, 0, "{err}");
+        out + &err
+    };
+    let said_before = of("gpai", &[]);
+    assert!(said_before.contains("over the whole run `mlp`; measured"), "{said_before}");
+    killed(&run);
+    let file = logs.path().join("template.json");
+    fs::write(&file, template().to_string()).unwrap();
+    for (format, more) in [
+        ("model-card", vec![]),
+        ("codecarbon", vec![]),
+        ("boamps", vec!["--template", file.to_str().unwrap()]),
+        ("cyclonedx", vec![]),
+        ("gpai", vec![]),
+        ("sci", vec![]),
+        ("sentence", vec![]),
+    ] {
+        let said = of(format, &more);
+        assert!(
+            said.contains("or was killed: the figures are those up to its last record"),
+            "{said}"
+        );
+        assert!(said.contains("other programs used the machine meanwhile"), "{said}");
+        assert!(
+            format != "gpai" || said.contains("over the run `mlp` as far as it is recorded"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_is_given_of_a_place_and_not_used_is_told() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let file = logs.path().join("template.json");
+    fs::write(&file, template().to_string()).unwrap();
+    let template = format!("--template={}", file.display());
+    for (format, options, told) in [
+        ("sentence", vec!["--pue=1.2"], "the PUE is not used"),
+        ("sentence", vec!["--pue=1.2", "--country=FR"], ""),
+        ("boamps", vec![&template, "--pue=1.2", "--country=FR"], "the PUE is not used"),
+        ("boamps", vec![&template, "--intensity=41"], "the intensity is not used"),
+        ("boamps", vec![&template, "--intensity=41", "--country=FR"], ""),
+        ("gpai", vec!["--pue=1.2"], ""),
+    ] {
+        let arguments = ["export", "--format", format, run.to_str().unwrap()];
+        let (status, _, err) = ergometer(&[&arguments[..], &options].concat());
+        assert_eq!(status, 0, "{err}");
+        assert_eq!(err.is_empty(), told.is_empty(), "{format} {options:?}: {err}");
+        assert!(err.contains(told), "{format} {options:?}: {err}");
+    }
 }

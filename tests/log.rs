@@ -111,6 +111,9 @@ fn a_resumed_run_goes_on_with_its_numbers_and_its_joules() {
         summary.estimate()
     );
     assert_eq!(summary.end.duration, Duration::from_secs(2));
+    // The first session got to its end, so that nothing is missing, and its uncertainty is there too.
+    assert_eq!(summary.end.quality, first.end.quality);
+    assert!(summary.end.uncertainty > first.end.uncertainty);
     assert_eq!((summary.end.epochs, summary.end.steps), (Some(4), Some(20)));
     assert_eq!((summary.manifest.sessions, summary.manifest.parameters), (2, Some(7)));
     assert_eq!(summary.manifest.notes["seed"], "3");

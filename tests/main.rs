@@ -39,6 +39,7 @@ mod intel_gpu;
 mod model;
 mod nvml;
 mod perf;
+mod ranks;
 mod rapl;
 
 // What others read.
@@ -47,6 +48,7 @@ mod exports;
 mod late;
 mod mlflow;
 mod scrape;
+mod tally;
 mod tensorboard;
 
 // The mathematics.

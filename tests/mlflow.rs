@@ -155,12 +155,99 @@ fn a_server_that_is_gone_for_a_while_is_told_all_of_it() {
     }
     server.is(Mood::Well);
     train(&lab, &run, 7..=9);
+    // It is tried again at the end, however far off the next try is.
     run.finish().unwrap();
     delivery.wait(Duration::from_secs(20)).unwrap();
     assert_eq!(delivery.lost(), 0);
     let run = server.ended();
     assert_eq!(run.metric("energy/epoch_joules").len(), 9);
     assert_eq!(said(&RunLog::open(&path).unwrap()).len(), 1, "once");
+}
+
+#[test]
+fn what_has_not_arrived_at_the_end_is_said_before_the_log_s_last_line_with_the_cure() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    server.is(Mood::Gone);
+    let run = measured(&lab).run("mlp").observe(server.sink()).start().unwrap();
+    let path = run.path().to_owned();
+    train(&lab, &run, 1..=3);
+    let (start, log) = (Instant::now(), RunLog::open(&path).unwrap());
+    while said(&log).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        lab.pass(100);
+    }
+    let summary = run.finish().unwrap();
+    let said = said(&log);
+    let [gone, left] = &said[..] else { panic!("{said:?}") };
+    for text in [gone, left] {
+        assert!(
+            text.ends_with("; `ergometer export RUN --format mlflow` tells it later"),
+            "{text}"
+        );
+    }
+    // One of the three may be on its way just then.
+    let is_told = |count| left.contains(&format!("over, and {count} times what it was to tell"));
+    assert!(is_told(2) || is_told(3), "{left}");
+    assert_eq!(summary.events[&("mlflow".to_owned(), None)], 2);
+    let last = lines(&path).pop().unwrap();
+    assert!(matches!(last, Line::Window(end) if end.kind == Kind::End));
+}
+
+#[test]
+fn a_run_that_is_in_another_experiment_stays_there_and_is_told_once() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let log = trained(&lab, measured(&lab).run("mlp"), 2);
+    let upload = |experiment: &str| server.sink().experiment(experiment).upload(&log).unwrap().0;
+    let first = upload("digits");
+    assert_eq!(first.elsewhere, None);
+    assert_eq!(upload("digits").elsewhere, None);
+    let other = upload("other");
+    assert_eq!((other.elsewhere.as_deref(), other.sent), (Some("digits"), 0));
+    assert_eq!((&other.run, &other.page), (&first.run, &first.page));
+    let by_id = server.sink().experiment_id("0").upload(&log).unwrap().0;
+    assert_eq!(by_id.elsewhere.as_deref(), Some("digits"));
+    assert_eq!(server.runs().len(), 1, "and no run counts twice");
+    assert_eq!(server.refused(), [""; 0]);
+}
+
+/// What the command says on standard error.
+fn exported(log: &RunLog, more: &[&str]) -> (u8, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let words = ["ergometer", "export", log.directory().to_str().unwrap(), "--format", "mlflow"];
+    let words = words.iter().chain(more);
+    let status = ergometer_cli::run(words.map(Into::into), &mut out, &mut err);
+    (status, String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn the_command_says_how_much_was_missing_where_it_stays_and_that_it_tries_again() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let log = trained(&lab, measured(&lab).run("mlp"), 2);
+    let export = |experiment| exported(&log, &["--url", &server.url, "--experiment", experiment]);
+    let (status, first) = export("digits");
+    assert_eq!(status, 0, "{first}");
+    let values = server.run().metrics.len();
+    assert!(first.contains(&format!("{values} values were sent, and 0 were there")), "{first}");
+    let (_, second) = export("other");
+    assert!(
+        second.contains(&format!("nothing was missing: {values} values are there")),
+        "{second}"
+    );
+    assert!(second.contains("is in the experiment `digits` already"), "{second}");
+    server.is(Mood::Gone);
+    let (status, gone) = export("digits");
+    assert_eq!((status, gone.matches("; trying again").count()), (1, 2), "{gone}");
+    let (status, wrong) = exported(&log, &["--url", "ftp://host"]);
+    assert!(status == 1 && wrong.contains("`mlflow.url` (--url):"), "{wrong}");
+}
+
+#[test]
+fn the_description_says_which_uncertainties_are_which() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    server.sink().upload(&trained(&lab, measured(&lab).run("mlp"), 1)).unwrap();
+    let note = &server.run().tags["mlflow.note.content"];
+    let last = note.lines().last().unwrap();
+    assert!(last.contains("(k = 2)") && last.ends_with("standard ones (k = 1)."), "{note}");
 }
 
 #[test]

@@ -110,6 +110,8 @@ fn narrow(number: f64) -> f32 {
 #[derive(Debug, Default)]
 struct Board {
     scalars: BTreeMap<String, Vec<(u64, f32)>>,
+    /// What series say of themselves, in turn.
+    descriptions: BTreeMap<String, Vec<String>>,
     summary: Option<String>,
     /// The content of the hyper-parameters plugin, by tag.
     sessions: BTreeMap<String, Vec<u8>>,
@@ -134,6 +136,13 @@ impl Board {
     fn take(&mut self, step: u64, value: &[u8]) {
         let tag = field(value, 1).unwrap().text();
         if let Some(Field::Float(number)) = field(value, 2) {
+            if let Some(metadata) = field(value, 9).map(Field::bytes) {
+                assert!(matches!(field(metadata, 4), Some(Field::Number(1))), "{tag}");
+                let plugin = field(field(metadata, 1).unwrap().bytes(), 1).unwrap().text();
+                assert_eq!(plugin, "scalars");
+                let text = field(metadata, 3).unwrap().text();
+                self.descriptions.entry(tag.clone()).or_default().push(text);
+            }
             self.scalars.entry(tag).or_default().push((step, number));
             return;
         }
@@ -268,6 +277,12 @@ fn a_live_run_writes_what_its_replay_writes() {
     let end = of(&windows, Kind::End)[0];
     assert_eq!(board.scalars["energy/total_joules"], [(60, joules(end.energy))]);
     assert_eq!(board.scalars["uncertainty/total_joules"], [(60, joules(end.uncertainty))]);
+    let uncertain: Vec<&String> =
+        board.scalars.keys().filter(|tag| tag.starts_with("uncertainty/")).collect();
+    assert_eq!(uncertain, board.descriptions.keys().collect::<Vec<_>>());
+    for said in board.descriptions.values() {
+        assert_eq!(said, &["Standard uncertainty (k = 1), in joules."], "once");
+    }
     assert_eq!(board.scalars["power/total_watts"], [(60, narrow(end.power().unwrap().as_watts()))]);
     let domain = joules(end.domains["cpu:package-0"].energy);
     assert_eq!(board.scalars["energy/total_joules/cpu:package-0"], [(60, domain)]);
@@ -419,8 +434,17 @@ fn a_directory_that_cannot_be_written_costs_the_training_nothing_and_is_told_onc
     }
     let summary = run.finish().unwrap();
     assert_eq!((summary.end.steps, summary.end.epochs), (Some(5 * epochs), Some(epochs)));
-    assert_eq!(summary.events[&("tensorboard".to_owned(), None)], 1);
-    assert!(matches!(&told()[..], [it] if it.contains("cannot make") && it.contains("file")));
+    assert_eq!(summary.events[&("tensorboard".to_owned(), None)], 2);
+    let told = told();
+    let [first, last] = &told[..] else { panic!("{told:?}") };
+    assert!(first.contains("cannot make") && first.contains("file"), "{first}");
+    assert!(last.contains("the run is over") && last.contains("cannot make"), "{last}");
+    for text in [first, last] {
+        assert!(
+            text.ends_with("`ergometer export RUN --format tensorboard` writes it later"),
+            "{text}"
+        );
+    }
     assert!(delivery.wait(Duration::ZERO).is_err());
     let refusal = TensorBoard::new(&file).export(&RunLog::open(&path).unwrap()).unwrap_err();
     assert!(refusal.what().contains("cannot make"), "{refusal}");

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use ergometer_report::quantity::CarbonIntensity;
+use ergometer_report::site::Site;
 use ergometer_sinks::export::{ModelCard, Stage};
 use proptest::prelude::*;
 
@@ -126,13 +128,61 @@ fn a_card_keeps_every_byte_but_those_of_the_entry() {
             .replace('¶', &deep)
             .replace('@', &whole);
         let path = Path::new("README.md");
-        assert_eq!(card.written_into(before, path).unwrap(), after, "{before}");
+        assert_eq!(card.written_into(before, path).unwrap().0, after, "{before}");
         let ends = |text: &str| text.replace('\n', "\r\n");
         if before.contains('\n') {
-            assert_eq!(card.written_into(&ends(before), path).unwrap(), ends(&after), "{before}");
+            assert_eq!(card.written_into(&ends(before), path).unwrap().0, ends(&after), "{before}");
         }
         // Once more changes nothing.
-        assert_eq!(card.written_into(&after, path).unwrap(), after);
+        assert_eq!(card.written_into(&after, path).unwrap().0, after);
+    }
+}
+
+#[test]
+fn a_place_of_another_run_goes_and_what_is_kept_is_told() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = history(&measured(logs.path()));
+    let given = CarbonIntensity::from_grams_per_kilowatt_hour(50.0);
+    let site = Site::choose(Some(given), None, None).unwrap();
+    let card = ModelCard::of(&run, &site).unwrap();
+    let path = Path::new("README.md");
+    let of = |text: &str| card.written_into(&format!("---\n{text}z: 1\n---\n"), path);
+    let clean = of("co2_eq_emissions: 1\n").unwrap().0;
+    for (entry, kept) in [
+        (
+            "co2_eq_emissions:\n  emissions: 1\n  source: x\n  geographical_location: \"Germany\"\n  hardware_used: y\n",
+            &[][..],
+        ),
+        (
+            "co2_eq_emissions:\n  geographical_location:\n    Germany\n  emissions: 1\n  source: x\n",
+            &[],
+        ),
+        ("co2_eq_emissions:\n  emissions: 1\n  source: x\n  geographical_location:\n", &[]),
+        ("co2_eq_emissions: {geographical_location: Germany}\n", &[]),
+        (
+            "co2_eq_emissions:\n  emissions: 1\n  geographical_location: >\n    Germany\n  source: x\n  training_type: \"a\"\n",
+            &["training_type"],
+        ),
+        (
+            "co2_eq_emissions: {emissions: 1, 'training_type': \"a\", geographical_location: Germany}\n",
+            &["training_type"],
+        ),
+    ] {
+        let (text, told) = of(entry).unwrap();
+        assert!(!text.contains("geographical_location") && !text.contains("Germany"), "{text}");
+        assert_eq!(told, kept, "{text}");
+        assert_eq!(text.contains("training_type"), !kept.is_empty(), "{text}");
+        assert!(!kept.is_empty() || text == clean, "{text}\n{clean}");
+    }
+    for entry in [
+        "co2_eq_emissions:\n  geographical_location: Germany # since May\n",
+        "co2_eq_emissions:\n  geographical_location:\n    # since May\n    Germany\n",
+        "co2_eq_emissions:\n  geographical_location: &a Germany\n",
+        "co2_eq_emissions:\n  geographical_location:\n  - Germany\n",
+        "co2_eq_emissions:\n  note: |\n    a\n  geographical_location: Germany\n",
+    ] {
+        let refused = of(entry).unwrap_err();
+        assert!(refused.what().starts_with("`README.md`, line "), "{refused}");
     }
 }
 
@@ -184,10 +234,10 @@ fn a_card_that_is_not_understood_for_certain_is_refused_with_its_line() {
         match (line, done) {
             // An anchor on the mapping itself stays where it is.
             (0, done) => assert!(
-                done.unwrap().starts_with("---\nco2_eq_emissions: &a\n  emissions: 0.0"),
+                done.unwrap().0.starts_with("---\nco2_eq_emissions: &a\n  emissions: 0.0"),
                 "{text}"
             ),
-            (_, Ok(done)) => panic!("{text} became {done}"),
+            (_, Ok((done, _))) => panic!("{text} became {done}"),
             (line, Err(error)) => {
                 assert!(
                     error.what().starts_with(&format!("`dir/README.md`, line {line}: ")),
@@ -212,7 +262,7 @@ proptest! {
         let text = format!("---\n{}\n---\nbody", parts.concat());
         // Where the entry is there already, its value goes.
         prop_assume!(!text.contains("co2_eq_emissions"));
-        if let Ok(card) = CARD.with(|card| card.written_into(&text, Path::new("x"))) {
+        if let Ok((card, _)) = CARD.with(|card| card.written_into(&text, Path::new("x"))) {
             let at = card.find("co2_eq_emissions").unwrap();
             let end = at + card[at..].match_indices('\n').nth(4).map_or(card.len() - at, |(end, _)| end + 1);
             let mut rest = format!("{}{}", &card[..at], &card[end..]);
@@ -254,6 +304,9 @@ fn the_command_writes_into_a_card_through_a_link_and_leaves_a_refused_one() {
         "{text}"
     );
     assert!(text.ends_with("\n---\n# Model\n"), "{text}");
+    fs::write(&card, text.replace("  source:", "  training_type: x\n  source:")).unwrap();
+    let (status, _, err) = export(&["--country", "FR"]);
+    assert!(status == 0 && err.contains("keeps `training_type` from before: see that"), "{err}");
     assert_eq!(fs::read_dir(logs.path()).unwrap().count(), 3, "a draft was left behind");
 }
 
@@ -262,7 +315,7 @@ fn line_ends_that_are_mixed_stay_so() {
     let logs = tempfile::tempdir().unwrap();
     let (card, lines) = entry(logs.path());
     let entry: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let of = |text: &str| card.written_into(text, Path::new("README.md")).unwrap();
+    let of = |text: &str| card.written_into(text, Path::new("README.md")).unwrap().0;
     assert_eq!(
         of("---\na: 1\r\nb: 2\n---\r\nc\rd\n"),
         format!("---\na: 1\r\nb: 2\nco2_eq_emissions:\n{entry}---\r\nc\rd\n")

@@ -1,7 +1,7 @@
 //! What the command writes to, what it refuses, and what it leaves as it is.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread::{self, Builder};
@@ -137,6 +137,44 @@ fn what_is_only_replaced_need_not_be_text() {
     // A card keeps what was there, so it has to be understood.
     assert_eq!(export("model-card"), 1);
     assert_eq!(fs::read(&file).unwrap(), b"\xff\xfe");
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(logs.path());
+    let export = |format: &str, place: &[&str]| {
+        let arguments = ["export", "--format", format, run.to_str().unwrap()];
+        ergometer(&[&arguments[..], place].concat())
+    };
+    for format in ["csv", "gpai", "prometheus"] {
+        let (status, out, err) = export(format, &["-o", "-"]);
+        assert_eq!((status, err.as_str()), (0, ""), "{format}");
+        assert_eq!(out, export(format, &[]).1, "{format}");
+    }
+    assert!(!Path::new("-").exists());
+}
+
+#[test]
+fn a_path_of_the_wrong_kind_and_json_without_one_are_refused_with_what_to_do() {
+    let logs = tempfile::tempdir().unwrap();
+    let run = measured(&logs.path().join("runs"));
+    let file = logs.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let (directory, file) = (logs.path().to_str().unwrap(), file.to_str().unwrap());
+    for (format, options, told) in [
+        ("csv", vec!["-o", directory], "it is a directory; name a file in it"),
+        ("tensorboard", vec!["-o", file], "/file`: it is a file; give a directory"),
+        ("tensorboard", vec!["-o", "-"], "no place to write to; give a directory by -o"),
+        ("csv", vec!["--json"], "--json tells where the file is; name the file with -o"),
+        ("csv", vec!["--json", "-o", "-"], "--json tells where the file is"),
+    ] {
+        let arguments = ["export", "--format", format, run.to_str().unwrap()];
+        let (status, out, err) = ergometer(&[&arguments[..], &options].concat());
+        assert_eq!((status, out.as_str()), (1, ""), "{format} {options:?}");
+        assert!(err.contains(told), "{format} {options:?}: {err}");
+    }
+    assert_eq!(fs::read_to_string(file).unwrap(), "mine");
 }
 
 #[test]

@@ -17,6 +17,10 @@ fn a_sentence_says_measured_or_estimated_and_cites_what_it_rests_on() {
     assert!(text.contains(") used 1500 J ± 60 J, measured with"), "{text}");
     assert!(text.contains(" (energy counter: rapl)[^ergometer][^khan2018]."), "{text}");
     assert!(
+        text.contains("the whole machine as far as it was covered, whoever used it."),
+        "{text}"
+    );
+    assert!(
         text.contains(
             " CO2e[^strubell2019][^ember2026]; the uncertainty is that of the energy alone."
         ),
@@ -93,6 +97,8 @@ fn what_is_true_of_all_models_is_said_once() {
     let directories: Vec<PathBuf> = runs.iter().map(|run| run.summary.directory.clone()).collect();
     let text = Sentence::of(&read(&directories), &france()).unwrap().markdown();
     assert_eq!(text.matches("Other runs and the making").count(), 2, "{text}");
+    let note = "Of 1 of the 3 runs, note that the run was stopped before its planned end.";
+    assert_eq!(text.matches(note).count(), 1, "{text}");
 }
 
 #[test]

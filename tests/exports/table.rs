@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{HOSTILE, estimated, measured};
 use crate::lab::{Lab, constant};
-use crate::made::ergometer;
+use crate::made::{self, ergometer};
 
 #[test]
 fn a_table_has_the_logs_names_and_digits() {
@@ -25,7 +25,10 @@ fn a_table_has_the_logs_names_and_digits() {
         String::from_utf8(text).unwrap()
     };
     let epochs = of(&[Kind::Epoch]);
-    assert!(epochs.starts_with("run_id,name,framework,parameters,"), "{epochs}");
+    assert!(
+        epochs.starts_with("run_id,name,framework,framework_version,device,parameters,"),
+        "{epochs}"
+    );
     assert!(
         epochs.contains(",domains.cpu:0.energy_j,domains.cpu:0.u_j,\"metrics.a,\"\"b\"\"\n\"\n"),
         "{epochs}"
@@ -42,6 +45,41 @@ fn a_table_has_the_logs_names_and_digits() {
     let whole = of(&[Kind::End]);
     assert_eq!(whole.matches(",end,").count(), 1, "{whole}");
     assert!(whole.contains(",15,1500,"), "{whole}");
+}
+
+/// The values of a column of a table without commas in its text.
+fn column(text: &str, name: &str) -> Vec<String> {
+    let place = text.lines().next().unwrap().split(',').position(|it| it == name).unwrap();
+    text.lines().skip(1).map(|row| row.split(',').nth(place).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_run_has_its_notes_and_its_device_and_is_complete_only_where_its_log_has_an_end() {
+    let logs = tempfile::tempdir().unwrap();
+    let runs = [made::TRAINING.run(logs.path()), measured(logs.path())];
+    made::rewrite(&runs[0], |manifest| {
+        manifest["framework"]["version"] = "0.9".into();
+        manifest["framework"]["device"] = "cuda:0".into();
+    });
+    made::rewrite(&runs[1], |manifest| manifest["notes"] = json!({ "data": "digits" }));
+    let of = || {
+        let paths = [&runs[0], &runs[1]].map(|run| run.to_str().unwrap());
+        let arguments = ["export", "--format=csv", "--rows=runs"];
+        ergometer(&[&arguments[..], &paths].concat()).1
+    };
+    let text = of();
+    for (name, values) in [
+        ("framework_version", ["0.9", ""]),
+        ("device", ["cuda:0", ""]),
+        ("notes.batch", ["32", ""]),
+        ("notes.seed", ["1", ""]),
+        ("notes.data", ["", "digits"]),
+        ("status", ["complete", "complete"]),
+    ] {
+        assert_eq!(column(&text, name), values, "{name}: {text}");
+    }
+    super::killed(&runs[0]);
+    assert_eq!(column(&of(), "status"), ["running", "complete"]);
 }
 
 #[test]
@@ -99,12 +137,7 @@ fn an_epoch_of_a_table_has_what_was_measured_in_its_phases_and_after_it_and_a_ru
         let bad = export::csv::write(&Table::of(&runs, &[kind]).unwrap(), &mut text).unwrap();
         assert!(bad.is_empty(), "{bad:?}");
         let text = String::from_utf8(text).unwrap();
-        let column = |name: &str| {
-            let place = text.lines().next().unwrap().split(',').position(|it| it == name).unwrap();
-            let rows = text.lines().skip(1);
-            rows.map(|row| row.split(',').nth(place).unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        ["metrics.accuracy", "metrics.burn", "metrics.loss"].map(column)
+        ["metrics.accuracy", "metrics.burn", "metrics.loss"].map(|name| column(&text, name))
     };
     assert_eq!(of(Kind::Epoch), [["0.25", "0.5"], ["7", "8"], ["2", "2"]]);
     assert_eq!(of(Kind::End), [["0.5"], ["8"], ["2"]]);
@@ -147,5 +180,7 @@ fn a_parquet_file_begins_and_ends_as_one_and_knows_its_length() {
     let footer = &file[file.len() - 8 - length as usize..file.len() - 8];
     // A structure whose first field is the version, 2, and whose last is who wrote it.
     assert_eq!(footer[..2], [0x15, 4]);
+    let said = b"standard uncertainties (k = 1) in joules";
+    assert!(footer.windows(said.len()).any(|bytes| bytes == said));
     assert!(footer.ends_with(format!("ergometer {}\0", env!("CARGO_PKG_VERSION")).as_bytes()));
 }

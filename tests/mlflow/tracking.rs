@@ -229,6 +229,11 @@ impl State {
                     json!({ "experiment": { "experiment_id": id.to_string(), "lifecycle_stage": "active" } }),
                 )
             }
+            "experiments/get" => {
+                let id: usize = argument("experiment_id").parse().map_err(|_| invalid("id"))?;
+                let name = self.experiments.get(id).ok_or_else(|| invalid("no such experiment"))?;
+                Ok(json!({ "experiment": { "experiment_id": id.to_string(), "name": name } }))
+            }
             "experiments/create" => {
                 self.experiments.push(text("name"));
                 Ok(json!({ "experiment_id": (self.experiments.len() - 1).to_string() }))
@@ -349,7 +354,12 @@ impl State {
         let stage = if run.deleted { "deleted" } else { "active" };
         let metrics: Value = run.keys().iter().map(|key| json!({ "key": key })).collect();
         json!({
-            "info": { "run_id": format!("run-{place}"), "status": run.status, "lifecycle_stage": stage },
+            "info": {
+                "run_id": format!("run-{place}"),
+                "experiment_id": run.experiment.to_string(),
+                "status": run.status,
+                "lifecycle_stage": stage,
+            },
             "data": { "params": keyed(&run.params), "tags": keyed(&run.tags), "metrics": metrics },
         })
     }

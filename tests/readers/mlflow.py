@@ -234,7 +234,9 @@ def gone_and_back():
     assert there.data.params["parameters"] == "256"
     assert "epoch" in there.data.tags["mlflow.note.content"]
     said = [it for it in windows(run, "event") if it["event"] == "mlflow"]
-    assert len(said) == 1, said
+    # A server that has just come back may not have answered yet when the run is over.
+    left = [it for it in said if "the run is over" in it["detail"]]
+    assert len(said) - len(left) == 1 and len(left) <= 1, said
     export(runs)
     assert histories(stored(run.name)) == all, "the log tells what the training told"
     print(f"killed and back: {epochs} epochs, {sum(map(len, all.values()))} values, powers {powers}")

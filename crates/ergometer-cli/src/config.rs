@@ -20,7 +20,8 @@ pub(crate) struct Configuration {
 enum Command {
     /// Every setting with its value and where that is from; of a secret, whether it is set.
     ///
-    /// What is not understood, or does not go together, is told behind it, and the exit status is 1. No server is asked.
+    /// Behind them stands which sinks are on. What is not understood, or does not go together, is told last, and the exit status is
+    /// 1. No server is asked.
     ///
     /// What a program sets itself counts before both, and is not seen here. It takes them in with `Sinks::configured`.
     Show(Show),
@@ -31,7 +32,7 @@ struct Show {
     /// The file, if it is not `ergometer.toml` in the current directory.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Give an array with an object for each: `key`, `value`, `from`, `meaning`.
+    /// Give an array with an object for each: `key`, `variable`, `value`, `from`, `meaning`.
     #[arg(long)]
     json: bool,
 }
@@ -40,6 +41,7 @@ struct Show {
 #[derive(Debug, Serialize)]
 struct Shown {
     key: &'static str,
+    variable: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +57,9 @@ impl Configuration {
             Ok(config) => {
                 let config = config.from_env();
                 show.write(&config, out)?;
-                let faults = config.faults();
+                let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+                let mut faults = config.faults();
+                faults.extend(Config::slips(variables));
                 let status = if faults.is_empty() { 0 } else { FAILURE };
                 faults.into_iter().for_each(|fault| complain(err, fault));
                 Ok(status)
@@ -78,9 +82,21 @@ impl Show {
         let key = widest(|it| it.key.len());
         let value = widest(|it| it.value.as_ref().map_or(0, |value| value.chars().count()));
         for it in &shown {
-            let from = it.from.as_deref().unwrap_or("not set");
+            let unset = || format!("not set: {}", it.variable);
+            let from = it.from.clone().unwrap_or_else(unset);
             let said = it.value.as_deref().unwrap_or("-");
             writeln!(out, "{:<key$}  {said:<value$}  {from}", it.key)?;
+        }
+        let (mut on, mut off) = (Vec::new(), Vec::new());
+        for (sink, why) in config.sinks() {
+            match why {
+                None => on.push(sink.to_owned()),
+                Some(why) => off.push(format!("{sink} ({why})")),
+            }
+        }
+        for (word, sinks) in [("on", on), ("off", off)] {
+            let sinks = if sinks.is_empty() { "none".to_owned() } else { sinks.join(", ") };
+            writeln!(out, "{word}: {sinks}")?;
         }
         Ok(())
     }
@@ -91,6 +107,6 @@ impl From<Setting> for Shown {
         // What is set may come from anywhere, and a terminal obeys control characters.
         let value = it.value.map(|value| value.escape_debug().to_string());
         let from = it.origin.map(|origin| origin.to_string());
-        Shown { key: it.key, value, from, meaning: it.meaning }
+        Shown { key: it.key, variable: it.variable, value, from, meaning: it.meaning }
     }
 }

@@ -23,7 +23,7 @@ use crate::{FAILURE, complain, write_json};
 ///
 /// From the log; where a sink writes the same beside a training, there is no difference. What is there already is replaced, but for
 /// model cards and CodeCarbon's files, of which the rest stays as it is, for read-only files and for logs of runs, which are refused.
-/// Without `-o`, texts go to standard output.
+/// Without `-o`, or with `-o -`, the answer goes to standard output.
 ///
 /// Lines of a log that cannot be understood are told with file and line number, and so are runs that cannot be written beside
 /// others; the rest is written, and the exit status is 1.
@@ -99,12 +99,12 @@ struct Exported {
 
 impl Export {
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-        let path = self.output.as_deref();
+        let path = self.path();
         let done = match self.format {
             format if self.tracking.fits(format).is_err() => {
                 self.tracking.fits(format).map(|()| (Vec::new(), true))
             }
-            Format::Mlflow if path.is_some() => {
+            Format::Mlflow if self.output.is_some() => {
                 Err(Error::invalid("-o says nothing to `mlflow`").cure("name a server by --url"))
             }
             Format::Mlflow => {
@@ -112,11 +112,15 @@ impl Export {
             }
             Format::TensorBoard => {
                 let place = self.known.fits(self.format).and_then(|()| self.output("a directory"));
-                place.map(|path| self.runs.read_each(|log| tensorboard(log, path), err))
+                place
+                    .and_then(is_directory)
+                    .map(|path| self.runs.read_ranks(|log| tensorboard(log, path), err))
             }
-            Format::Parquet if path.is_none() => self.output("a file").map(|_| (Vec::new(), true)),
+            Format::Parquet if self.output.is_none() => {
+                self.output("a file").map(|_| (Vec::new(), true))
+            }
             _ if self.json && path.is_none() => {
-                self.output("a file, which --json is about").map(|_| (Vec::new(), true))
+                Err(Error::invalid("--json tells where the file is").cure("name the file with -o"))
             }
             Format::Prometheus | Format::Otlp => match self.known.fits(self.format) {
                 Ok(()) => monitoring::write(self.format, &self.runs, path, out, err)?,
@@ -145,12 +149,28 @@ impl Export {
         Ok(if whole { 0 } else { FAILURE })
     }
 
+    /// Where to write, where it is not standard output.
+    fn path(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
     /// The path that a format cannot do without.
     fn output(&self, what: &str) -> Result<&Path> {
-        self.output.as_deref().ok_or_else(|| {
+        self.path().ok_or_else(|| {
             Error::invalid("there is no place to write to").cure(format!("give {what} by -o"))
         })
     }
+}
+
+fn is_directory(path: &Path) -> Result<&Path> {
+    if path.is_file() {
+        return Err(Error::invalid(format!(
+            "cannot make the directory `{}`: it is a file",
+            path.display()
+        ))
+        .cure("give a directory, for the event files below it"));
+    }
+    Ok(path)
 }
 
 fn tensorboard(log: &RunLog, directory: &Path) -> Reading<Exported> {

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all, and by one at a time.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ergometer::{Error, Result, RunLog};
@@ -28,10 +28,8 @@ pub(crate) fn replace<T>(
     };
     let old = fs::metadata(&there).ok();
     if old.as_ref().is_some_and(|old| !old.is_file() && !old.is_dir()) {
-        let mut file = File::options()
-            .write(true)
-            .open(&there)
-            .map_err(|cause| Error::file("write", path, cause))?;
+        let mut file =
+            File::options().write(true).open(&there).map_err(|cause| unwritten(path, cause))?;
         return write(&mut file);
     }
     if old.as_ref().is_some_and(|old| old.is_file() && old.permissions().readonly()) {
@@ -43,7 +41,7 @@ pub(crate) fn replace<T>(
         return Err(Error::invalid(format!("`{}` is a part of a run's log", path.display()))
             .cure("write to another file"));
     }
-    let unwritten = |cause| Error::file("write", path, cause);
+    let unwritten = |cause| unwritten(path, cause);
     let draft = draft(&there)?;
     // What a killed process of the same number left there. Its name can be guessed: a link in its place is not followed.
     let _ = fs::remove_file(&draft);
@@ -88,14 +86,31 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+fn unwritten(path: &Path, cause: io::Error) -> Error {
+    let error = Error::file("write", path, cause);
+    if error.is_permission_denied() {
+        return error.cure(
+            "write where you may make files: a new one is made beside the old, and takes its place",
+        );
+    }
+    error
+}
+
 /// A file beside this one.
 fn draft(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() {
+        return Err(Error::invalid(format!(
+            "`{}` is no name of a file: it is a directory",
+            path.display()
+        ))
+        .cure("name a file in it"));
+    }
     let directory = directory(path);
     if !directory.is_dir() {
         return Err(Error::absent(format!("there is no directory `{}`", directory.display()))
             .cure("make it, or write the file elsewhere"));
     }
-    match path.file_name().filter(|_| !path.is_dir()) {
+    match path.file_name() {
         Some(name) => {
             Ok(directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id())))
         }
@@ -109,6 +124,16 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_directory_is_told_from_a_name_and_a_refused_right_has_a_cure() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = put(directory.path(), "new").unwrap_err();
+        assert!(refused.what().ends_with("is no name of a file: it is a directory"), "{refused}");
+        let refused = unwritten(Path::new("a"), io::ErrorKind::PermissionDenied.into());
+        assert!(refused.remedy().unwrap().starts_with("write where you may"), "{refused}");
+        assert_eq!(unwritten(Path::new("a"), io::ErrorKind::StorageFull.into()).remedy(), None);
+    }
 
     fn put(path: &Path, text: &str) -> Result<()> {
         replace(path, |file| {

@@ -50,6 +50,29 @@ impl Runs {
         Histories { histories, whole }
     }
 
+    /// Reads each rank of each run by `read`, for what makes no sums of them, and complains as [`read_each`](Runs::read_each).
+    pub(crate) fn read_ranks<T>(
+        &self,
+        mut read: impl FnMut(&RunLog) -> Reading<T>,
+        err: &mut dyn Write,
+    ) -> (Vec<T>, bool) {
+        let mut read_run = |log: &RunLog| {
+            let ranks = log.ranks()?;
+            if ranks.len() < 2 {
+                return read(log).map(|(one, bad)| (vec![one], bad));
+            }
+            let (mut all, mut faults) = (Vec::new(), Vec::new());
+            for rank in ranks {
+                let (one, bad) = read(&log.of_rank(rank)?)?;
+                all.push(one);
+                faults.extend(bad);
+            }
+            Ok((all, faults))
+        };
+        let (runs, whole) = self.read_each(&mut read_run, err);
+        (runs.into_iter().flatten().collect(), whole)
+    }
+
     /// Reads each run by `read`, and complains about what is in the way; true if nothing was.
     pub(crate) fn read_each<T>(
         &self,

@@ -74,10 +74,13 @@ impl Report {
         Ok(if whole { 0 } else { FAILURE })
     }
 
-    /// The place, which only a page has room for.
+    /// The place, which only a page has room for; one that is configured and not asked for is no mistake then.
     fn site(&self) -> Result<Site> {
+        if self.output.is_none() && !self.place.is_given() {
+            return Ok(Site::default());
+        }
         let site = self.place.site()?;
-        if self.output.is_none() && site != Site::default() {
+        if self.output.is_none() {
             return Err(Error::invalid("the table says nothing of places")
                 .cure("write a page with -o, or ask `ergometer whatif`"));
         }

@@ -27,7 +27,7 @@ use std::fmt;
 
 use ergometer::record::{Event, Status};
 use ergometer::{
-    Budget, Energy, EpochSum, Error, Kind, Observer, Record, Result, Timestamp, Verdict,
+    Budget, Earlier, Energy, Error, Kind, Observer, Record, Result, Timestamp, Verdict,
 };
 
 use crate::analysis::projection::Projection;
@@ -124,8 +124,8 @@ impl Observer for Forecast {
         "projection"
     }
 
-    fn resumed(&mut self, past: &EpochSum) {
-        past.recent.iter().for_each(|epoch| self.take(epoch));
+    fn resumed(&mut self, earlier: &Earlier) {
+        earlier.epochs.recent.iter().for_each(|epoch| self.take(epoch));
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {

@@ -27,6 +27,7 @@ mod key;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ergometer::{Error, Result};
@@ -35,6 +36,7 @@ use ergometer_report::site::Site;
 
 use crate::mlflow::Mlflow;
 use crate::otlp::Otlp;
+use crate::prometheus::Scrape;
 pub use key::Origin;
 use key::{KEYS, Key, Kind, METRICS_HEADERS, PASSED};
 
@@ -55,6 +57,8 @@ pub struct Config {
 pub struct Setting {
     /// `mlflow.url`.
     pub key: &'static str,
+    /// `MLFLOW_TRACKING_URI`: what sets it in the environment.
+    pub variable: &'static str,
     /// What it means, in a few words.
     pub meaning: &'static str,
     /// The value; of a secret `set`, and without what is secret in an address. `None` where it is not set.
@@ -115,12 +119,29 @@ impl Config {
     ///
     /// # Errors
     /// If there is no such key.
-    pub fn set(mut self, key: &str, value: impl Into<String>) -> Result<Config> {
+    pub fn set(self, key: &str, value: impl Into<String>) -> Result<Config> {
+        self.set_by(Origin::Program, key, value.into())
+    }
+
+    /// As [`set`](Config::set), by an argument of a command, which messages name: `--url`.
+    ///
+    /// # Errors
+    /// As [`set`](Config::set).
+    pub fn argument(
+        self,
+        argument: &'static str,
+        key: &str,
+        value: impl Into<String>,
+    ) -> Result<Config> {
+        self.set_by(Origin::Argument(argument), key, value.into())
+    }
+
+    fn set_by(mut self, origin: Origin, key: &str, value: String) -> Result<Config> {
         let known = KEYS.iter().find(|known| known.name == key).ok_or_else(|| {
             let what = format!("there is no setting `{}`", key.escape_debug());
             key::nearest(Error::invalid(what), key, KEYS.iter().map(|key| key.name))
         })?;
-        self.put(known, value.into(), Origin::Program);
+        self.put(known, value, origin);
         Ok(self)
     }
 
@@ -133,6 +154,7 @@ impl Config {
             let default = key.default.filter(|_| set.is_none());
             Setting {
                 key: key.name,
+                variable: key.variable,
                 meaning: key.meaning,
                 value: value.or(default.map(str::to_owned)),
                 origin: origin.or(default.map(|_| Origin::Default)),
@@ -182,7 +204,50 @@ impl Config {
 
     /// What would keep a training from its start, or a command from its end; nothing is connected to.
     pub fn faults(&self) -> Vec<Error> {
-        [self.mlflow().err(), self.otlp().err(), self.site().err()].into_iter().flatten().collect()
+        let mlflow = if self.left_out().is_some() { None } else { self.mlflow().err() };
+        let faults = [mlflow, self.prometheus().err(), self.otlp().err(), self.site().err()];
+        faults.into_iter().flatten().collect()
+    }
+
+    /// The sinks that there are, each with why it is off, if it is; nothing is connected to.
+    pub fn sinks(&self) -> [(&'static str, Option<String>); 4] {
+        fn off<T>(asked: Result<Option<T>>, why: &str) -> Option<String> {
+            match asked {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(why.to_owned()),
+                Err(_) => Some("not understood".to_owned()),
+            }
+        }
+        let unset = "not set";
+        let elsewhere = Otlp::switched_off(|name| self.variable(name));
+        let elsewhere = elsewhere.filter(|_| self.collector().is_some());
+        let left_out = self.left_out().map(|error| error.what().to_owned());
+        [
+            ("tensorboard", off(Ok(self.value("tensorboard.directory")), unset)),
+            ("mlflow", left_out.or_else(|| off(self.mlflow(), unset))),
+            ("prometheus", off(self.prometheus(), unset)),
+            ("otlp", off(self.otlp(), elsewhere.unwrap_or(unset))),
+        ]
+    }
+
+    /// Which variables, by their names, are slips of some that this reads: `ERGOMETER_TENSORBORD`.
+    pub fn slips(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Error> {
+        names.into_iter().filter_map(|name| key::slip(name.as_ref())).collect()
+    }
+
+    /// Why the MLflow that the environment names is left out: the variable is for other programs too, and some of what it may
+    /// say is for them alone.
+    pub(crate) fn left_out(&self) -> Option<Error> {
+        let key = "mlflow.url";
+        let Some((url, Origin::Environment(_))) = self.set.get(key) else { return None };
+        let refusal = Mlflow::new(url).err().filter(Error::is_unsupported)?;
+        self.said(key, Err::<(), Error>(refusal)).err()
+    }
+
+    /// Where Prometheus is to ask.
+    pub(crate) fn prometheus(&self) -> Result<Option<Vec<SocketAddr>>> {
+        let key = "prometheus.address";
+        self.said(key, self.value(key).map(Scrape::addresses).transpose())
     }
 
     /// What a key is set to.
@@ -246,7 +311,7 @@ impl Config {
             METRICS_HEADERS => "otlp.headers",
             _ => return false,
         };
-        matches!(self.set.get(key), Some((_, Origin::Program)))
+        self.set.get(key).is_some_and(|(_, origin)| origin.rank() == Origin::Program.rank())
     }
 
     /// The variable of this name, or what is set instead of it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ergometer::{Error, Result};
+use ergometer::{Error, Kind, Record, Result, Verdict};
 
 /// Takes what it is given somewhere, in turn, on a thread of its own.
 ///
@@ -29,7 +29,8 @@ pub(crate) enum Failure {
 
 /// What was lost, or is about to be: a handle that outlives the run.
 ///
-/// `finish` waits a tenth of a second for what is under way; this waits for as long as it is asked to.
+/// `finish` waits a tenth of a second for what is under way in each sink, and at most half a second more where the last try
+/// failed; this waits for as long as it is asked to.
 #[derive(Clone)]
 pub struct Delivery(Arc<dyn Await>);
 
@@ -41,6 +42,8 @@ struct Desk<T> {
     supersedes: bool,
     /// Whose courier this is, and where it goes: without a secret.
     what: String,
+    /// What tells later what is lost; empty if nothing does.
+    later: &'static str,
 }
 
 struct State<T> {
@@ -54,6 +57,8 @@ struct State<T> {
     reason: Option<String>,
     /// The failure is to be told.
     news: bool,
+    /// It is to be tried again at once; until it was.
+    hurry: bool,
     /// When what is left is given up; set at the end.
     until: Option<Instant>,
     started: bool,
@@ -66,21 +71,21 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How long what is left is tried for behind the end, if the process lives that long.
 const CLOSING: Duration = Duration::from_secs(30);
 
-/// How long the end of a run waits for it: the run's own log is waited for as well, a second and a half in all.
+/// How long the end of a run waits for each: the run's own log is waited for as well, a second and a half in all.
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl<T: Send + 'static> Courier<T> {
-    /// Keeps this much until it has arrived.
-    pub(crate) fn queue(what: impl Into<String>, capacity: usize) -> Courier<T> {
-        Courier::new(what.into(), capacity, false)
+    /// Keeps this much until it has arrived. Messages say what tells `later` what is lost.
+    pub(crate) fn queue(what: String, capacity: usize, later: &'static str) -> Courier<T> {
+        Courier::new(what, capacity, false, later)
     }
 
     /// Keeps the newest, which says all that the older did.
-    pub(crate) fn newest(what: impl Into<String>) -> Courier<T> {
-        Courier::new(what.into(), 1, true)
+    pub(crate) fn newest(what: String) -> Courier<T> {
+        Courier::new(what, 1, true, "")
     }
 
-    fn new(what: String, capacity: usize, supersedes: bool) -> Courier<T> {
+    fn new(what: String, capacity: usize, supersedes: bool, later: &'static str) -> Courier<T> {
         let state = State {
             queue: VecDeque::new(),
             lost: 0,
@@ -88,6 +93,7 @@ impl<T: Send + 'static> Courier<T> {
             fault: None,
             reason: None,
             news: false,
+            hurry: false,
             until: None,
             started: false,
             done: false,
@@ -98,6 +104,7 @@ impl<T: Send + 'static> Courier<T> {
             capacity: capacity.max(1),
             supersedes,
             what,
+            later,
         };
         Courier { desk: Arc::new(desk) }
     }
@@ -137,12 +144,23 @@ impl<T: Send + 'static> Courier<T> {
         self.desk.changed.notify_all();
     }
 
+    /// Whether something waits that is not under way.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.desk.lock().queue.is_empty()
+    }
+
+    /// What there is to say when a window has settled.
+    pub(crate) fn verdict(&self, window: &Record) -> Verdict {
+        let said = if window.kind == Kind::End { self.outcome() } else { self.news() };
+        said.map_or(Verdict::GoOn, Verdict::Warn)
+    }
+
     /// What there is to say since it was last asked: once for each time that the place is gone, and for what was lost.
     pub(crate) fn news(&self) -> Option<String> {
         let mut state = self.desk.lock();
         let news = std::mem::take(&mut state.news);
         if let (true, Some(fault)) = (news, &state.fault) {
-            let text = format!("{}: {fault}", self.desk.what);
+            let text = self.desk.said(fault);
             state.told = state.lost;
             return Some(text);
         }
@@ -152,11 +170,29 @@ impl<T: Send + 'static> Courier<T> {
             return None;
         }
         state.told = state.lost;
-        Some(format!(
-            "{}: {lost} times what it was to tell was lost: {}",
-            self.desk.what,
-            state.why()
-        ))
+        let text = format!("{lost} times what it was to tell was lost: {}", state.why());
+        Some(self.desk.said(&text))
+    }
+
+    /// What there is to say when a run is over: from a place that still fails, how much of it has not arrived.
+    fn outcome(&self) -> Option<String> {
+        let mut state = self.desk.lock();
+        // It may be there again, and the next try far off; where nobody is, that is known at once.
+        state.hurry = state.fault.is_some();
+        self.desk.changed.notify_all();
+        let is_tried = |state: &mut State<T>| state.hurry && !state.done;
+        let waited = self.desk.changed.wait_timeout_while(state, MOMENT * 5, is_tried);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let Some(fault) = &state.fault else {
+            drop(state);
+            return self.news();
+        };
+        let missing = state.lost + state.queue.len() as u64;
+        let text = format!(
+            "the run is over, and {missing} times what it was to tell has not arrived, nor has its end: {fault}"
+        );
+        (state.news, state.told) = (false, state.lost);
+        Some(self.desk.said(&text))
     }
 
     /// Nothing comes any more; waits a moment for what is under way.
@@ -199,6 +235,12 @@ impl<T> State<T> {
 }
 
 impl<T> Desk<T> {
+    /// A message of its own.
+    fn said(&self, what: &str) -> String {
+        let end = if self.later.is_empty() { "" } else { "; " };
+        format!("{}: {what}{end}{}", self.what, self.later)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,7 +251,9 @@ impl<T> Desk<T> {
             match deliver(&parcel) {
                 Ok(()) => {
                     wait = WAITS.0;
-                    self.lock().fault = None;
+                    let mut state = self.lock();
+                    (state.fault, state.hurry) = (None, false);
+                    self.changed.notify_all();
                 }
                 #[cfg(feature = "http")]
                 Err(Failure::Never(error)) => {
@@ -235,10 +279,8 @@ impl<T> Desk<T> {
         };
         self.changed.notify_all();
         if lost > 0 {
-            log::warn!(
-                "ergometer: {}: {lost} times what it was to tell was lost: {why}",
-                self.what
-            );
+            let text = format!("{lost} times what it was to tell was lost: {why}");
+            log::warn!("ergometer: {}", self.said(&text));
         }
     }
 
@@ -263,7 +305,9 @@ impl<T> Desk<T> {
         let mut state = self.lock();
         state.news |= state.fault.is_none();
         state.fault = Some(error.to_string());
+        state.hurry = false;
         state.lose(lost);
+        self.changed.notify_all();
     }
 
     fn put_back(&self, parcel: T) {
@@ -283,7 +327,7 @@ impl<T> Desk<T> {
         let mut closing = state.until.is_some();
         loop {
             // When the end comes, it is tried once more at once.
-            if state.until.is_some() && !closing {
+            if state.hurry || state.until.is_some() && !closing {
                 return;
             }
             closing = state.until.is_some();
@@ -318,6 +362,7 @@ trait Await: Send + Sync {
     fn lost(&self) -> u64;
     fn why(&self) -> String;
     fn what(&self) -> &str;
+    fn later(&self) -> &'static str;
 }
 
 impl<T: Send> Await for Desk<T> {
@@ -338,6 +383,10 @@ impl<T: Send> Await for Desk<T> {
     fn what(&self) -> &str {
         &self.what
     }
+
+    fn later(&self) -> &'static str {
+        self.later
+    }
 }
 
 impl Delivery {
@@ -352,11 +401,13 @@ impl Delivery {
             return Ok(());
         }
         let what = self.0.what();
-        Err(Error::lost(if done {
+        let error = Error::lost(if done {
             format!("{what}: {lost} times what it was to tell was lost: {}", self.0.why())
         } else {
             format!("{what}: the last has not arrived after {patience:?}: {}", self.0.why())
-        }))
+        });
+        let later = self.0.later();
+        Err(if later.is_empty() { error } else { error.cure(later) })
     }
 
     /// How often something was lost: pushed out of a full queue, refused, or left at the end.
@@ -387,7 +438,7 @@ mod tests {
     #[cfg(feature = "http")]
     #[test]
     fn a_loss_keeps_its_reason_also_behind_what_arrives() {
-        let courier = Courier::queue("a place", 8);
+        let courier = Courier::queue("a place".to_owned(), 8, "read the log");
         courier.start(|parcel: &bool| match parcel {
             true => Ok(()),
             false => Err(Failure::Never(Error::invalid("it is not taken"))),
@@ -398,6 +449,7 @@ mod tests {
         courier.close();
         let lost = delivery.wait(Duration::from_secs(20)).unwrap_err().to_string();
         assert!(lost.contains("1 times") && lost.contains("it is not taken"), "{lost}");
+        assert!(lost.ends_with("; read the log"), "{lost}");
     }
 
     #[test]

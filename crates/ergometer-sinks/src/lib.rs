@@ -5,15 +5,21 @@
 //!
 //! ```no_run
 //! # fn train() {}
+//! use std::time::Duration;
+//!
 //! use ergometer::Meter;
 //! use ergometer_sinks::TensorBoard;
 //!
 //! let meter = Meter::detect()?;
-//! let run = meter.run("mlp-128").observe(TensorBoard::new("tensorboard")).start()?;
+//! let board = TensorBoard::new("tensorboard");
+//! let delivery = board.delivery();
+//! let run = meter.run("mlp-128").observe(board).start()?;
 //! for _step in run.steps(0..100) {
 //!     train();
 //! }
 //! run.finish()?;
+//! // A process that ends now may take the last of it along.
+//! delivery.wait(Duration::from_secs(10))?;
 //! # Ok::<(), ergometer::Error>(())
 //! ```
 //!

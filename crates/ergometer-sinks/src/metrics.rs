@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Kind, Observer, Record, Summary, Timestamp, Verdict};
+use ergometer::{Earlier, Kind, Observer, Record, Summary, Timestamp, Verdict};
 use metrics::{Label, counter, gauge};
 
 use crate::prometheus::name_of;
@@ -70,6 +70,10 @@ impl Observer for Metrics {
     fn began(&mut self, manifest: &Manifest) {
         self.tally.began(manifest);
         self.told = None;
+    }
+
+    fn resumed(&mut self, earlier: &Earlier) {
+        self.tally.resumed(earlier);
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {

@@ -41,14 +41,30 @@ pub struct Mlflow {
 /// What waits for a server that is down: three quarters of an hour, or 256 epochs.
 const QUEUE: usize = 256;
 
+/// An address, for messages.
+const EXAMPLE: &str = "http://127.0.0.1:5000";
+
+/// What tells a server later what is lost.
+const LATER: &str = "`ergometer export RUN --format mlflow` tells it later";
+
 impl Mlflow {
     /// To the tracking server at this address, `http://127.0.0.1:5000`, in its experiment `Default`.
     ///
     /// # Errors
-    /// If the address is none of HTTP, holds a password, a `?` or a `#`, or needs TLS and is built without.
+    /// If the address is none of HTTP, holds a password, a `?` or a `#`, or needs TLS and is built without;
+    /// [`Error::is_unsupported`] for one that MLflow's own client would understand: `sqlite:///mlflow.db`, `./mlruns`.
     pub fn new(url: impl AsRef<str>) -> Result<Mlflow> {
-        let server = Server::new(Post::new(base(url.as_ref())?)?);
-        let courier = Courier::queue(format!("MLflow `{}`", server.place()), QUEUE);
+        let url = url.as_ref();
+        if is_store(url) {
+            let what = "the address is of a store that MLflow opens itself, and no server's";
+            return Err(Error::unsupported(what).cure(if url.starts_with("databricks") {
+                "name the workspace's own address, which begins with https://"
+            } else {
+                "start `mlflow server --backend-store-uri …` with it, and name the server's address, http://127.0.0.1:5000"
+            }));
+        }
+        let server = Server::new(Post::new(base(url)?, EXAMPLE)?);
+        let courier = Courier::queue(format!("MLflow `{}`", server.place()), QUEUE, LATER);
         Ok(Mlflow { server, told: Told::default(), courier })
     }
 
@@ -92,14 +108,15 @@ impl Mlflow {
         .map(Some)
     }
 
-    /// In the experiment of this name, which is made if it is not there.
+    /// A new run is made in the experiment of this name, and that too if it is not there. One that is there already stays where
+    /// it is.
     #[must_use]
     pub fn experiment(mut self, name: impl Into<String>) -> Mlflow {
         self.server.experiment = server::Experiment::Named(name.into());
         self
     }
 
-    /// In the experiment of this id.
+    /// A new run is made in the experiment of this id.
     #[must_use]
     pub fn experiment_id(mut self, id: impl Into<String>) -> Mlflow {
         self.server.experiment = server::Experiment::Id(id.into());
@@ -146,24 +163,35 @@ impl Mlflow {
 
     /// Tells the server now what a log holds and the server does not; of a run that it has in whole, nothing.
     ///
-    /// A run that a sink has told of is found by its tag `ergometer.run_id`; else a new one is made, and none is joined. Beside what
-    /// was told come the lines of the log that could not be understood.
+    /// A run that a sink has told of is found by its tag `ergometer.run_id`, in whichever experiment; else a new one is made, and
+    /// none is joined. Beside what was told come the lines of the log that could not be understood.
     ///
     /// # Errors
     /// If the log cannot be read, or the server is not there, or refuses. What had arrived by then stays, and is not told again.
     /// Values that it refuses keep no others away.
     pub fn upload(&self, log: &RunLog) -> Result<(Uploaded, Vec<Error>)> {
+        self.upload_telling(log, |_| ())
+    }
+
+    /// As [`upload`](Mlflow::upload), and tells `again` what fails before it is tried again: three tries can take half a minute.
+    ///
+    /// # Errors
+    /// As [`upload`](Mlflow::upload).
+    pub fn upload_telling(
+        &self,
+        log: &RunLog,
+        mut again: impl FnMut(&Error),
+    ) -> Result<(Uploaded, Vec<Error>)> {
         let mut course = Course::default();
         let bad = replay(log, &mut course)?;
-        let uploaded = self.server.upload(course.parcels)?;
+        let uploaded = self.server.upload(course.parcels, &mut again)?;
         Ok((uploaded, bad))
     }
 
-    fn give(&mut self, parcel: Option<Parcel>) -> Verdict {
+    fn give(&self, parcel: Option<Parcel>) {
         if let Some(parcel) = parcel {
             self.courier.give(parcel);
         }
-        self.courier.news().map_or(Verdict::GoOn, Verdict::Warn)
     }
 }
 
@@ -179,12 +207,14 @@ impl Observer for Mlflow {
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {
+        let verdict = self.courier.verdict(window);
         let parcel = self.told.settled(window);
-        self.give(parcel)
+        self.give(parcel);
+        verdict
     }
 
     fn used(&mut self, _energy: Energy, _now: Timestamp) -> Verdict {
-        self.give(None)
+        self.courier.news().map_or(Verdict::GoOn, Verdict::Warn)
     }
 
     fn happened(&mut self, event: &Event) {
@@ -196,6 +226,25 @@ impl Observer for Mlflow {
         self.give(parcel);
         self.courier.close();
     }
+}
+
+/// Whether MLflow's client takes an address for a data base, a directory or a service that it signs in to.
+fn is_store(url: &str) -> bool {
+    let url = url.trim();
+    let scheme = url.split([':', '+']).next().unwrap_or_default().to_ascii_lowercase();
+    let stores = [
+        "sqlite",
+        "mysql",
+        "postgresql",
+        "postgres",
+        "mssql",
+        "file",
+        "databricks",
+        "databricks-uc",
+        "uc",
+    ];
+    // A directory, as it is written by itself.
+    stores.contains(&scheme.as_str()) || !url.contains(':') || url.starts_with(['.', '~'])
 }
 
 /// One of a user's name and password is there, the other one is not.
@@ -218,6 +267,8 @@ pub struct Uploaded {
     pub there: usize,
     /// The run's page.
     pub page: String,
+    /// The name of the experiment that it was in already, if another one was asked for.
+    pub elsewhere: Option<String>,
 }
 
 /// All that a log has to tell.

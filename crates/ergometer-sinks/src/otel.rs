@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Observer, Record, Summary, Verdict};
+use ergometer::{Earlier, Observer, Record, Summary, Verdict};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 
@@ -73,6 +73,10 @@ impl Observer for Otel {
 
     fn began(&mut self, manifest: &Manifest) {
         lock(&self.0).began(manifest);
+    }
+
+    fn resumed(&mut self, earlier: &Earlier) {
+        lock(&self.0).resumed(earlier);
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {

@@ -51,15 +51,15 @@ impl Answer {
 }
 
 impl Post {
-    /// To an address that begins with `http://`, or `https://` with the feature `tls`.
-    pub(crate) fn new(url: impl Into<String>) -> Result<Post> {
+    /// To an address that begins with `http://`, or `https://` with the feature `tls`; messages give an example.
+    pub(crate) fn new(url: impl Into<String>, example: &str) -> Result<Post> {
         let url = url.into();
         let uri: Option<Uri> = url.parse().ok();
         let authority = uri.as_ref().and_then(Uri::authority);
         // The address is not repeated: what stands before an @ is a password.
         let Some((uri, authority)) = uri.as_ref().zip(authority) else {
             return Err(Error::invalid("the address to send to is not understood")
-                .cure("give one such as http://127.0.0.1:4318"));
+                .cure(format!("give one such as {example}")));
         };
         if authority.as_str().contains('@') {
             return Err(Error::invalid("the address to send to holds a user or a password")
@@ -67,14 +67,14 @@ impl Post {
         }
         if authority.as_str() != authority.host() && authority.port_u16().is_none() {
             return Err(Error::invalid("the address to send to has a port that is no number")
-                .cure("give one such as http://127.0.0.1:4318"));
+                .cure(format!("give one such as {example}")));
         }
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") if cfg!(feature = "tls") => {}
             Some("https") => {
                 return Err(Error::unsupported("an address of https needs TLS")
-                    .cure("build ergometer-sinks with the feature `tls`"));
+                    .cure("build it with the feature `tls` of ergometer-sinks, or the command by `cargo install ergometer-cli --features tls`"));
             }
             _ => {
                 return Err(Error::invalid("the address to send to is none of HTTP")
@@ -237,19 +237,21 @@ impl fmt::Debug for Post {
 mod tests {
     use super::*;
 
+    const EXAMPLE: &str = "http://127.0.0.1:4318";
+
     #[test]
     fn a_secret_is_in_no_debug_and_in_no_refusal() {
-        let post = Post::new("http://127.0.0.1:1/x").unwrap();
+        let post = Post::new("http://127.0.0.1:1/x", EXAMPLE).unwrap();
         let post = post.header("Authorization", "Bearer s3cret").unwrap();
         assert!(!format!("{post:?}").contains("s3cret"));
         let refusals = [
-            Post::new("http://me:s3cret@127.0.0.1/").unwrap_err(),
-            Post::new("http://127.0.0.1/").unwrap().header("x", "s3cret\n").unwrap_err(),
-            Post::new("http://example.org/")
+            Post::new("http://me:s3cret@127.0.0.1/", EXAMPLE).unwrap_err(),
+            Post::new("http://127.0.0.1/", EXAMPLE).unwrap().header("x", "s3cret\n").unwrap_err(),
+            Post::new("http://example.org/", EXAMPLE)
                 .unwrap()
                 .header("Authorization", "s3cret")
                 .unwrap_err(),
-            Post::new("http://example.org/?key=s3cret")
+            Post::new("http://example.org/?key=s3cret", EXAMPLE)
                 .unwrap()
                 .header("x-api-key", "a")
                 .unwrap_err(),
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn headers_that_look_like_secrets_do_not_go_unencrypted_to_other_machines() {
         let refused =
-            |url: &str, name: &str| Post::new(url).unwrap().header(name, "value").is_err();
+            |url: &str, name: &str| Post::new(url, EXAMPLE).unwrap().header(name, "value").is_err();
         for url in ["http://example.org/", "HTTP://example.org/", "hTtP://EXAMPLE.org:80/"] {
             for name in ["X-Password", "x-credential", "X-Session-Id", "x-signature", "x-api-key"] {
                 assert!(refused(url, name), "{url} {name}");
@@ -306,13 +308,13 @@ mod tests {
             "//127.0.0.1/",
             "databricks://profile",
         ] {
-            let refusal = Post::new(bad).unwrap_err();
+            let refusal = Post::new(bad, EXAMPLE).unwrap_err();
             assert!(!refusal.to_string().contains("s3"), "{bad}: {refusal}");
         }
         for good in
             ["http://127.0.0.1", "HTTP://127.0.0.1:4318/a", "http://[::1]:1", "http://[::1]/"]
         {
-            assert!(Post::new(good).is_ok(), "{good}");
+            assert!(Post::new(good, EXAMPLE).is_ok(), "{good}");
         }
     }
 }

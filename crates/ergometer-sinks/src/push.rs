@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Observer, Record, Summary, Timestamp, Verdict};
+use ergometer::{Earlier, Kind, Observer, Record, Summary, Timestamp, Verdict};
 
 use crate::courier::{Courier, Delivery, Failure};
 use crate::tally::Tally;
@@ -41,9 +41,17 @@ impl Push {
         self.told = None;
     }
 
+    pub(crate) fn resumed(&mut self, earlier: &Earlier) {
+        self.tally.resumed(earlier);
+    }
+
     pub(crate) fn settled(&mut self, window: &Record) -> Verdict {
         self.tally.settled(window);
         self.stale = true;
+        if window.kind == Kind::End {
+            // It is told with the summary.
+            return self.courier.verdict(window);
+        }
         self.tell(window.end)
     }
 
@@ -78,6 +86,10 @@ macro_rules! push {
             fn began(&mut self, manifest: &ergometer::record::Manifest) {
                 let deliver = self.deliver();
                 self.push.began(manifest, &deliver);
+            }
+
+            fn resumed(&mut self, earlier: &ergometer::Earlier) {
+                self.push.resumed(earlier);
             }
 
             fn settled(&mut self, window: &ergometer::Record) -> ergometer::Verdict {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
+use ergometer::{Earlier, Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
 
 use crate::config::Config;
 use crate::courier::Delivery;
@@ -16,11 +16,22 @@ use crate::tensorboard::TensorBoard;
 /// The sinks that a [`Config`] asks for, as one observer.
 ///
 /// ```no_run
+/// use std::time::Duration;
+///
 /// use ergometer::Meter;
 /// use ergometer_sinks::Sinks;
 ///
-/// let run = Meter::detect()?.run("mlp-128").observe(Sinks::configured()?).start()?;
-/// # run.finish()?;
+/// let sinks = Sinks::configured()?;
+/// let deliveries = sinks.deliveries();
+/// let run = Meter::detect()?.run("mlp-128").observe(sinks).start()?;
+/// // … train …
+/// run.finish()?;
+/// for delivery in deliveries {
+///     // Without it, a process that ends now may take the last of it along.
+///     if let Err(error) = delivery.wait(Duration::from_secs(10)) {
+///         eprintln!("{error}");
+///     }
+/// }
 /// # Ok::<(), ergometer::Error>(())
 /// ```
 ///
@@ -46,7 +57,8 @@ impl Sinks {
     /// Those that a configuration asks for.
     ///
     /// A port for Prometheus that is taken, by another training say, keeps no training from its start: that sink is left out,
-    /// and an event `sinks` of the log says so, and what to do. Nothing is sent yet, so that no server has to be up.
+    /// and an event `sinks` of the log says so, and what to do. So is MLflow, where the environment names a store that only
+    /// MLflow itself opens, such as `sqlite:///mlflow.db`. Nothing is sent yet, so that no server has to be up.
     ///
     /// # Errors
     /// If an address is not understood, or never can be listened on; the text says where it is set, and no secret.
@@ -57,14 +69,16 @@ impl Sinks {
             sinks.deliveries.push(board.delivery());
             sinks.sinks.push(Box::new(board));
         }
-        if let Some(mlflow) = config.mlflow()? {
+        if let Some(error) = config.left_out() {
+            sinks.gone.push(format!("mlflow is left out: {error}"));
+        } else if let Some(mlflow) = config.mlflow()? {
             sinks.deliveries.push(mlflow.delivery());
             sinks.sinks.push(Box::new(mlflow));
         }
-        let key = "prometheus.address";
-        if let Some(bound) = config.value(key).map(Scrape::bind) {
+        if let Some(addresses) = config.prometheus()? {
+            let bound = Scrape::bind(addresses.as_slice());
             let may_pass = bound.as_ref().is_err_and(Error::is_lost);
-            match config.said(key, bound) {
+            match config.said("prometheus.address", bound) {
                 Ok(scrape) => {
                     sinks.prometheus = Some(scrape.address());
                     sinks.sinks.push(Box::new(scrape));
@@ -142,6 +156,10 @@ impl Observer for Sinks {
 
     fn began(&mut self, manifest: &Manifest) {
         self.tell_unheard(|sink| sink.began(manifest));
+    }
+
+    fn resumed(&mut self, earlier: &Earlier) {
+        self.tell_unheard(|sink| sink.resumed(earlier));
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {

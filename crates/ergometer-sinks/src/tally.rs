@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ergometer::record::{Event, Manifest};
 use ergometer::sensor::{Hardware, Provenance, Specification};
-use ergometer::{Energy, Kind, Observer, Power, Record, Summary, Timestamp, Verdict};
+use ergometer::{Earlier, Energy, Kind, Observer, Power, Record, Summary, Timestamp, Verdict};
 
 /// What a run has used so far, part by part: what Prometheus, OpenTelemetry and the facades are told from.
 ///
@@ -190,6 +190,15 @@ impl Observer for Tally {
         }
     }
 
+    fn resumed(&mut self, earlier: &Earlier) {
+        self.steps.clone_from(&earlier.steps);
+        self.total = (earlier.energy != Energy::ZERO).then_some(earlier.energy);
+        for (id, total) in &earlier.domains {
+            let part = Part { total: *total, before: None, power: None };
+            self.parts.insert(id.clone(), part);
+        }
+    }
+
     fn settled(&mut self, window: &Record) -> Verdict {
         self.rank = Some(window.rank);
         if window.end >= self.at {
@@ -333,7 +342,7 @@ impl Metric {
                 "ergometer.run.energy.uncertainty",
                 "J",
                 false,
-                "Its standard uncertainty (k = 1), once the run is over.",
+                "Standard uncertainty (k = 1) of the energy of the run, at its last record.",
             ),
             of("ergometer.run.steps", "{step}", true, "Steps that have settled."),
             of("ergometer.epoch.number", "{epoch}", false, "The last epoch that settled."),
@@ -342,7 +351,7 @@ impl Metric {
                 "ergometer.epoch.energy.uncertainty",
                 "J",
                 false,
-                "Its standard uncertainty (k = 1).",
+                "Standard uncertainty (k = 1) of the energy of the last epoch that settled.",
             ),
             of(
                 "ergometer.epoch.duration",
@@ -374,9 +383,10 @@ pub(crate) fn provenance(manifest: &Manifest) -> Option<&'static str> {
 /// The names of a part's energy and power.
 fn names(sensor: &Specification) -> (&'static str, &'static str) {
     match (sensor.domain.hardware, sensor.in_total) {
-        // The conventions ask for these where a whole machine is measured, so that nothing is summed twice.
-        (Hardware::Node, _) => ("hw.host.energy", "hw.host.power"),
+        // What is in the total, so that a sum over it is the run's; on some boards that is one meter for all of it.
         (_, true) => ("hw.energy", "hw.power"),
+        // The conventions ask for these where a whole machine is measured, so that nothing is summed twice.
+        (Hardware::Node, false) => ("hw.host.energy", "hw.host.power"),
         (_, false) => ("ergometer.beside.energy", "ergometer.beside.power"),
     }
 }

@@ -6,7 +6,9 @@ mod event_file;
 use std::path::{Path, PathBuf};
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Energy, Error, Observer, Record, Result, RunLog, Summary, Timestamp, Verdict};
+use ergometer::{
+    Earlier, Energy, Error, Observer, Record, Result, RunLog, Summary, Timestamp, Verdict,
+};
 
 use crate::courier::{Courier, Delivery, Failure};
 use crate::replay;
@@ -29,16 +31,19 @@ pub struct TensorBoard {
     courier: Courier<Page>,
 }
 
-/// Pages that wait for a disk; one holds 64 KiB, or an epoch.
+/// Pages that wait for a disk, of 64 KiB or a little more.
 const QUEUE: usize = 256;
+
+/// What writes later what is lost.
+const LATER: &str = "`ergometer export RUN --format tensorboard` writes it later";
 
 impl TensorBoard {
     /// A sink that writes below `directory`, which is what `tensorboard --logdir` takes; it is made when the first window
     /// settles.
     pub fn new(directory: impl Into<PathBuf>) -> TensorBoard {
         let course = Course::new(directory.into());
-        let courier =
-            Courier::queue(format!("TensorBoard `{}`", course.directory.display()), QUEUE);
+        let what = format!("TensorBoard `{}`", course.directory.display());
+        let courier = Courier::queue(what, QUEUE, LATER);
         TensorBoard { course, courier }
     }
 
@@ -65,11 +70,10 @@ impl TensorBoard {
         }
     }
 
-    fn give(&self, page: Option<Page>) -> Verdict {
+    fn give(&self, page: Option<Page>) {
         if let Some(page) = page {
             self.courier.give(page);
         }
-        self.courier.news().map_or(Verdict::GoOn, Verdict::Warn)
     }
 }
 
@@ -86,17 +90,23 @@ impl Observer for TensorBoard {
         self.give(page);
     }
 
+    fn resumed(&mut self, earlier: &Earlier) {
+        self.course.resumed(earlier);
+    }
+
     fn settled(&mut self, window: &Record) -> Verdict {
-        let page = self.course.settled(window);
-        self.give(page)
+        let verdict = self.courier.verdict(window);
+        let page = self.course.settled(window, self.courier.has_some());
+        self.give(page);
+        verdict
     }
 
     fn used(&mut self, _energy: Energy, _now: Timestamp) -> Verdict {
-        self.give(None)
+        self.courier.news().map_or(Verdict::GoOn, Verdict::Warn)
     }
 
     fn happened(&mut self, event: &Event) {
-        if let Some(page) = self.course.happened(event) {
+        if let Some(page) = self.course.happened(event, self.courier.has_some()) {
             self.courier.give(page);
         }
     }
@@ -144,13 +154,13 @@ impl Observer for Export {
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {
-        let page = self.course.settled(window);
+        let page = self.course.settled(window, false);
         self.put(page);
         Verdict::GoOn
     }
 
     fn happened(&mut self, event: &Event) {
-        let page = self.course.happened(event);
+        let page = self.course.happened(event, false);
         self.put(page);
     }
 

@@ -74,7 +74,7 @@ pub use error::{Error, Result};
 pub use lane::{DeviceClock, Fence, Lane, Opened};
 pub use log::RunLog;
 pub use meter::{Meter, MeterBuilder};
-pub use observer::{Budget, Observer, Verdict};
+pub use observer::{Budget, Earlier, Observer, Verdict};
 pub use record::{Estimate, Kind, Quality, Record, Status};
 pub use run::{Records, Run, RunBuilder};
 pub use summary::{EpochSum, PhaseSum, Summary};

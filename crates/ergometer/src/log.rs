@@ -29,6 +29,19 @@ fn lines_of(directory: &Path, rank: u32) -> PathBuf {
     directory.join(format!("rank-{rank:05}.jsonl"))
 }
 
+/// The rank that a log is of, by its name.
+fn rank_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_prefix("rank-")?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+/// The file name of a rank's manifest: each has sensors of its own.
+fn manifest_of(rank: u32) -> String {
+    match rank {
+        0 => MANIFEST.to_owned(),
+        rank => format!("rank-{rank:05}.json"),
+    }
+}
+
 /// One line of a log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
@@ -132,6 +145,8 @@ fn wrong(error: serde_json::Error) -> Error {
 #[derive(Clone, Debug)]
 pub struct RunLog {
     directory: PathBuf,
+    /// The rank whose log is meant; `None` for all of them.
+    rank: Option<u32>,
     /// The manifest.
     pub manifest: Manifest,
 }
@@ -142,8 +157,19 @@ impl RunLog {
     /// # Errors
     /// If there is no readable manifest in it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<RunLog> {
-        let directory = directory.into();
-        let path = directory.join(MANIFEST);
+        RunLog::of(directory.into(), MANIFEST, None)
+    }
+
+    /// What one rank wrote, with the manifest of that rank.
+    ///
+    /// # Errors
+    /// If that rank has no readable manifest there.
+    pub fn of_rank(&self, rank: u32) -> Result<RunLog> {
+        RunLog::of(self.directory.clone(), &manifest_of(rank), Some(rank))
+    }
+
+    fn of(directory: PathBuf, manifest: &str, rank: Option<u32>) -> Result<RunLog> {
+        let path = directory.join(manifest);
         let text = fs::read_to_string(&path).map_err(|error| {
             Error::file("read", &path, error)
                 .cure("give the directory of one run, which holds run.json")
@@ -158,7 +184,7 @@ impl RunLog {
             );
             return Err(Error::invalid(text).cure("update ergometer"));
         }
-        Ok(RunLog { directory, manifest })
+        Ok(RunLog { directory, rank, manifest })
     }
 
     /// The run directories in `directory`, oldest first; or the one that it is.
@@ -219,17 +245,24 @@ impl RunLog {
         Ok(())
     }
 
+    /// The ranks that have written a log, in their order.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn ranks(&self) -> Result<Vec<u32>> {
+        Ok(self.files()?.iter().filter_map(|path| rank_of(path)).collect())
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.directory)
             .map_err(|error| Error::file("read", &self.directory, error))?;
         let mut files: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                name.starts_with("rank-") && name.ends_with(".jsonl")
+                rank_of(path).is_some_and(|rank| self.rank.is_none_or(|meant| meant == rank))
             })
             .collect();
-        files.sort();
+        files.sort_by_key(|path| rank_of(path));
         Ok(files)
     }
 

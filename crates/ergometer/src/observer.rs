@@ -1,5 +1,6 @@
 //! An [`Observer`]: somebody who is told of a run as it goes, beside its log.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,10 +20,10 @@ pub trait Observer: Send {
     /// The run began.
     fn began(&mut self, _manifest: &Manifest) {}
 
-    /// The run goes on, behind these epochs of earlier sessions.
-    fn resumed(&mut self, _past: &EpochSum) {}
+    /// The run goes on behind earlier sessions; told after [`began`](Observer::began).
+    fn resumed(&mut self, _earlier: &Earlier) {}
 
-    /// A window has settled and its line was written: a step, an epoch, a phase, the end.
+    /// A window has settled and its line was written: a step, an epoch, a phase. The line of the end follows what is said of it.
     fn settled(&mut self, _window: &Record) -> Verdict {
         Verdict::GoOn
     }
@@ -42,6 +43,20 @@ pub trait Observer: Send {
 
     /// The run is over. `finish` waits for it.
     fn ended(&mut self, _summary: &Summary) {}
+}
+
+/// What earlier sessions of a run came to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Earlier {
+    /// Their epochs.
+    pub epochs: EpochSum,
+    /// The number of the last step in each lane.
+    pub steps: BTreeMap<u32, u64>,
+    /// The energy of the run at their last line.
+    pub energy: Energy,
+    /// The same of each domain.
+    pub domains: BTreeMap<String, Energy>,
 }
 
 /// What an observer makes of what it was told.
@@ -137,8 +152,10 @@ impl Observers {
                 Verdict::Stop(text) => Some((observer.name().to_owned(), Remark::Stop(text))),
             }));
             let alive = told.is_ok();
-            let lost = Some(("observer-lost".to_owned(), Remark::Lost));
-            remarks.extend(told.unwrap_or(lost));
+            remarks.extend(told.unwrap_or_else(|_| {
+                let name = catch_unwind(AssertUnwindSafe(|| observer.name().to_owned()));
+                Some(("observer-lost".to_owned(), Remark::Lost(name.unwrap_or_default())))
+            }));
             alive
         });
         remarks
@@ -164,5 +181,6 @@ impl fmt::Debug for Observers {
 pub(crate) enum Remark {
     Warning(String),
     Stop(String),
-    Lost,
+    /// It panicked; its name.
+    Lost(String),
 }

@@ -6,6 +6,7 @@
 mod activities;
 mod beginning;
 mod ending;
+mod events;
 mod expense;
 mod late;
 mod outbox;
@@ -27,7 +28,7 @@ use crate::lane::Course;
 use crate::log::{Journal, Past};
 use crate::mark::{Mark, What};
 use crate::observer::{Observer, Observers, Remark, Verdict};
-use crate::record::{Event, EventKind, Kind, Manifest, Record, Status};
+use crate::record::{Event, Kind, Manifest, Record, Status};
 use crate::sensor::Specification;
 use crate::series::stall;
 use crate::summary::{EpochSum, PhaseSum, Summary};
@@ -450,7 +451,7 @@ impl Recording {
         for (name, remark) in self.run.observers.tell(tell) {
             let detail = match remark {
                 Remark::Warning(text) => text,
-                Remark::Lost => "an observer panicked and is told no more".to_owned(),
+                Remark::Lost(who) => events::lost(&who),
                 Remark::Stop(reason) => {
                     self.ask_to_stop(&reason);
                     reason
@@ -529,56 +530,6 @@ impl Recording {
             let event = self.event(step.end, "aliasing");
             self.note(Event { domain, detail: Some(detail), ..event });
         }
-    }
-
-    /// Writes what happened to the sensors.
-    fn note_happenings(&mut self) {
-        for sensor in 0..self.run.channels.len() {
-            let channel = Arc::clone(&self.run.channels[sensor]);
-            let (new, seen) = {
-                let told = channel.told();
-                (told.happenings(self.seen[sensor]), told.happened())
-            };
-            self.seen[sensor] = seen;
-            for happening in new {
-                if happening.event == "contention" {
-                    self.scope.share(sensor);
-                }
-                let domain = channel.specification.domain.id.clone();
-                let event = self.event(happening.at, happening.event);
-                self.note(Event { domain: Some(domain), detail: happening.detail, ..event });
-            }
-        }
-    }
-
-    /// An event of this run, with nothing said of it yet.
-    fn event(&self, at: Timestamp, event: &str) -> Event {
-        Event {
-            kind: EventKind::Event,
-            run_id: self.run.manifest.run_id.clone(),
-            rank: self.run.rank,
-            host: self.run.manifest.machine.host.clone(),
-            session: self.run.session(),
-            at,
-            event: event.to_owned(),
-            domain: None,
-            detail: None,
-            total: None,
-            domains: BTreeMap::new(),
-            epoch: None,
-            metrics: BTreeMap::new(),
-        }
-    }
-
-    /// Writes an event's line, and counts it for the summary.
-    fn note(&mut self, event: Event) {
-        self.run.journal.append(&event, false);
-        // Not by `tell`: what an observer says of an event would be the next event.
-        self.run.observers.tell(|observer| {
-            observer.happened(&event);
-            Verdict::GoOn
-        });
-        *self.events.entry((event.event, event.domain)).or_default() += 1;
     }
 
     /// Lets the series forget what no boundary of this run can still ask for.

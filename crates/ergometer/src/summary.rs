@@ -151,7 +151,7 @@ impl Summary {
                 "`{place}` holds the logs of {} ranks, and their energies may overlap",
                 read.ranks.len()
             ))
-            .cure("read their lines one by one, with `RunLog::lines`"));
+            .cure("read one of them, with `RunLog::of_rank`, or write them by `ergometer export` as rows or for a dashboard"));
         }
         let Some(last) = read.last() else {
             let so_far = read

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use ergometer::{Error, Kind, Result};
 use ergometer_report::History;
 use ergometer_report::analysis::embodied::{Embodied, Part, ServiceLife};
-use ergometer_report::quantity::Flop;
+use ergometer_report::grid;
+use ergometer_report::quantity::{Flop, Pue};
 use ergometer_report::site::Site;
 use ergometer_sinks::export::{
     self, BoAmps, CodeCarbon, CycloneDx, Gpai, ModelCard, Sci, Sentence, Table, Version,
@@ -180,16 +181,9 @@ impl Known {
         let keeps = matches!(format, Format::ModelCard | Format::CodeCarbon);
         let is_file = |path: &&Path| fs::metadata(path).map_or(true, |old| old.is_file());
         let _turn = path.filter(|_| keeps).filter(is_file).and_then(turn);
-        let text = self.compose(format, &read.histories, &site, path)?;
-        let estimated = read.histories.iter().filter(|run| run.is_estimated()).count();
-        if format == Format::CodeCarbon && estimated > 0 {
-            complain(
-                err,
-                format_args!(
-                    "CodeCarbon has no column to say that an energy is estimated, as that of {estimated} of these runs is: say it \
-                     beside the file"
-                ),
-            );
+        let text = self.compose(format, &read.histories, &site, path, err)?;
+        if let Some(unused) = unused(format, &site) {
+            complain(err, unused);
         }
         let Some(path) = path else {
             out.write_all(text.as_bytes()).map_err(unwritten)?;
@@ -206,6 +200,7 @@ impl Known {
         runs: &[History],
         site: &Site,
         path: Option<&Path>,
+        err: &mut dyn Write,
     ) -> Result<String> {
         let stage = self.stage.map(|stage| match stage {
             Stage::PreTraining => export::Stage::PreTraining,
@@ -217,16 +212,39 @@ impl Known {
                 let card = ModelCard::of(runs, site)?;
                 let card = stage.into_iter().fold(card, ModelCard::stage);
                 match there(path)? {
-                    Some((path, old)) => card.written_into(&old, path)?,
+                    Some((path, old)) => {
+                        let (card, kept) = card.written_into(&old, path)?;
+                        if !kept.is_empty() {
+                            let (path, kept) = (path.display(), kept.join("`, `"));
+                            complain(
+                                err,
+                                format_args!(
+                                    "`{path}` keeps `{kept}` from before: see that this holds of this run, too"
+                                ),
+                            );
+                        }
+                        card
+                    }
                     None => card.to_string(),
                 }
             }
             Format::CodeCarbon => {
                 let rows = CodeCarbon::of(runs, site)?;
-                match there(path)? {
+                let text = match there(path)? {
                     Some((path, old)) => rows.written_into(&old, path)?,
                     None => rows.to_string(),
+                };
+                for (what, of) in rows.unsaid() {
+                    let of =
+                        if of.len() > 3 { format!("{} runs", of.len()) } else { of.join(", ") };
+                    complain(
+                        err,
+                        format_args!(
+                            "CodeCarbon has no column to say of {of}: {what}; say it beside the file"
+                        ),
+                    );
                 }
+                text
             }
             Format::BoAmps => BoAmps::of(runs, site, self.template()?, stage, now)?.to_string(),
             Format::CycloneDx => {
@@ -267,16 +285,12 @@ impl Known {
     }
 
     /// The emissions of manufacture that a run carries, of the devices that were given.
-    fn embodied(
-        &self,
-        run: &History,
-    ) -> Result<Option<ergometer_report::analysis::embodied::Range>> {
+    fn embodied(&self, run: &History) -> Result<Option<Embodied>> {
         if self.device.is_empty() {
             return Ok(None);
         }
         let time = run.summary.end.duration;
-        Embodied::of(self.device.clone(), time, ServiceLife::default())
-            .map(|embodied| Some(embodied.range))
+        Embodied::of(self.device.clone(), time, ServiceLife::default()).map(Some)
     }
 
     fn table(
@@ -295,7 +309,7 @@ impl Known {
             Rows::All => &[Kind::Epoch, Kind::Step, Kind::Phase, Kind::End],
         };
         let mut table = Table::new(kinds);
-        let (known, mut whole) = runs.read_each(
+        let (known, mut whole) = runs.read_ranks(
             |log| table.add(log).map(|()| (log.manifest.run_id.clone(), Vec::new())),
             err,
         );
@@ -319,6 +333,24 @@ impl Known {
             whole = false;
         }
         Ok((exported, whole))
+    }
+}
+
+/// What of a place a format has no use for.
+fn unused(format: Format, site: &Site) -> Option<&'static str> {
+    let overhead = site.pue.value != Pue::NO_OVERHEAD;
+    let named = site.name.as_deref().is_some_and(|name| grid::country(name).is_ok());
+    match format {
+        Format::BoAmps if overhead => {
+            Some("the PUE is not used: a BoAmps report has the energy of the IT equipment")
+        }
+        Format::BoAmps if site.intensity.is_some() && !named => Some(
+            "the intensity is not used: a BoAmps report has it beside a country; give that, too",
+        ),
+        Format::Sentence if overhead && site.intensity.is_none() => Some(
+            "the PUE is not used: the sentence tells the energy of the IT equipment, and emissions want an intensity",
+        ),
+        _ => None,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn write(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Result<(Vec<Exported>, bool)>> {
-    let (read, whole) = runs.read_each(
+    let (read, whole) = runs.read_ranks(
         |log| {
             let mut course = Course::default();
             let bad = replay(log, &mut course)?;

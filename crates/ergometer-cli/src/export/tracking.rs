@@ -1,6 +1,7 @@
 //! Tracking servers: what they do not have of a run is sent to them.
 
-use std::io::Write;
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,8 @@ use ergometer_sinks::config::Config;
 use ergometer_sinks::mlflow::Mlflow;
 
 use super::{Exported, Format};
-use crate::logs::Runs;
+use crate::complain;
+use crate::logs::{Reading, Runs};
 
 /// Which server, and where on it.
 #[derive(Args, Debug)]
@@ -36,14 +38,42 @@ impl Tracking {
     /// Sends the runs; tells which there are now, and whether nothing was in the way.
     pub(super) fn send(&self, runs: &Runs, err: &mut dyn Write) -> Result<(Vec<Exported>, bool)> {
         let mlflow = self.server()?;
-        Ok(runs.read_each(|log| upload(&mlflow, log), err))
+        let err = RefCell::new(err);
+        let (mut sent, mut there) = (0, 0);
+        let mut upload = |log: &RunLog| -> Reading<Exported> {
+            let run_id = log.manifest.run_id.clone();
+            let again =
+                |error: &Error| complain(&mut Shared(&err), format_args!("{error}; trying again"));
+            let (uploaded, bad) = mlflow.upload_telling(log, again)?;
+            if let Some(experiment) = &uploaded.elsewhere {
+                let experiment = experiment.escape_debug();
+                let text = format_args!(
+                    "{run_id} is in the experiment `{experiment}` already, and stays there"
+                );
+                complain(&mut Shared(&err), text);
+            }
+            (sent, there) = (sent + uploaded.sent, there + uploaded.there);
+            Ok((Exported { run_id, path: PathBuf::from(uploaded.page) }, bad))
+        };
+        let (runs, whole) = runs.read_ranks(&mut upload, &mut Shared(&err));
+        if !runs.is_empty() {
+            let text = match sent {
+                0 => format!("nothing was missing: {there} values are there"),
+                sent => format!("{sent} values were sent, and {there} were there already"),
+            };
+            complain(&mut Shared(&err), text);
+        }
+        Ok((runs, whole))
     }
 
     fn server(&self) -> Result<Mlflow> {
         let mut config = Config::read()?.from_env();
-        for (key, value) in [("mlflow.url", &self.url), ("mlflow.experiment", &self.experiment)] {
+        for (argument, key, value) in [
+            ("--url", "mlflow.url", &self.url),
+            ("--experiment", "mlflow.experiment", &self.experiment),
+        ] {
             if let Some(value) = value {
-                config = config.set(key, value)?;
+                config = config.argument(argument, key, value)?;
             }
         }
         config.mlflow()?.ok_or_else(|| {
@@ -53,9 +83,15 @@ impl Tracking {
     }
 }
 
-fn upload(mlflow: &Mlflow, log: &RunLog) -> crate::logs::Reading<Exported> {
-    let (uploaded, bad) = mlflow.upload(log)?;
-    let run_id = log.manifest.run_id.clone();
-    let path = PathBuf::from(uploaded.page);
-    Ok((Exported { run_id, path }, bad))
+/// Standard error, for a reader of logs and what it calls meanwhile.
+struct Shared<'a, 'b>(&'a RefCell<&'b mut dyn Write>);
+
+impl Write for Shared<'_, '_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
 }

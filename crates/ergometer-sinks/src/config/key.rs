@@ -38,8 +38,10 @@ pub enum Origin {
     File(PathBuf, usize),
     /// A variable of the environment.
     Environment(&'static str),
-    /// The program, or an argument.
+    /// The program.
     Program,
+    /// An argument of a command: `--url`.
+    Argument(&'static str),
 }
 
 const fn key(name: &'static str, variable: &'static str, kind: Kind, meaning: &'static str) -> Key {
@@ -146,7 +148,7 @@ impl Origin {
             Origin::Default => 0,
             Origin::File(..) => 1,
             Origin::Environment(_) => 2,
-            Origin::Program => 3,
+            Origin::Program | Origin::Argument(_) => 3,
         }
     }
 }
@@ -158,6 +160,7 @@ impl fmt::Display for Origin {
             Origin::File(path, line) => f.pad(&format!("{}:{line}", path.display())),
             Origin::Environment(variable) => f.pad(&format!("{variable} in the environment")),
             Origin::Program => f.pad("the program"),
+            Origin::Argument(name) => f.pad(name),
         }
     }
 }
@@ -165,12 +168,25 @@ impl fmt::Display for Origin {
 /// An error about a word that is not known, with the nearest of those that are, or else all of them.
 pub(super) fn nearest<'a>(error: Error, word: &str, known: impl Iterator<Item = &'a str>) -> Error {
     let known: Vec<&str> = known.collect();
-    let near = known.iter().map(|known| (distance(word, known), *known)).min();
-    error.cure(match near {
-        // More than every other letter wrong is no slip.
-        Some((edits, near)) if edits * 2 <= near.chars().count() => format!("write `{near}`"),
-        _ => format!("write one of `{}`", known.join("`, `")),
+    error.cure(match near(word, known.iter().copied()) {
+        Some(near) => format!("write `{near}`"),
+        None => format!("write one of `{}`", known.join("`, `")),
     })
+}
+
+/// The known word that another one is a slip of: more than every other letter wrong is none.
+fn near<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (edits, near) = known.map(|known| (distance(word, known), known)).min()?;
+    (edits * 2 <= near.chars().count()).then_some(near)
+}
+
+/// That a variable, by its name, is a slip of one of ours.
+pub(super) fn slip(name: &str) -> Option<Error> {
+    let own = |name| str::strip_prefix(name, "ERGOMETER_");
+    let word = own(name).filter(|_| KEYS.iter().all(|key| key.variable != name))?;
+    let near = near(word, KEYS.iter().filter_map(|key| own(key.variable)))?;
+    let what = format!("{} in the environment says nothing", name.escape_debug());
+    Some(Error::invalid(what).cure(format!("write `ERGOMETER_{near}`")))
 }
 
 /// How many letters have to be changed, added or left out to make one word of the other (Levenshtein, 1966).

@@ -13,7 +13,7 @@ use super::Stage;
 use super::evidence::{Evidence, written};
 
 /// A run as a report in `BoAmps` 1.1, the format of Boavizta for the energy of tasks of artificial intelligence: energy in
-/// **kWh** (in `powerConsumption`), times in seconds.
+/// **kWh** (in `powerConsumption`), lengths of time in seconds, dates in UTC.
 ///
 /// A log does not know the task, the data and the kind of infrastructure, which the format asks for; these come from a template,
 /// a report that holds just them. What the template says stands; what it leaves out is filled in from the log as far as the log
@@ -202,12 +202,12 @@ fn description(run: &Evidence<'_>) -> String {
     };
     let mut text = format!("{}: {energy}, {}", run.history.name(), run.how());
     if let Some(caveat) = run.caveat() {
-        text = format!("{text}, {caveat}");
+        text = format!("{text}; {caveat}");
     }
-    match run.unmeasured() {
-        Some(parts) => format!("{text}. Not measured: {parts}"),
-        None => text,
+    if let Some(parts) = run.unmeasured() {
+        text = format!("{text}. Not measured: {parts}");
     }
+    format!("{text}. Times are in UTC")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "billions of parameters, to fifteen digits")]

@@ -1,7 +1,7 @@
 //! [`CodeCarbon`]: runs as lines of CodeCarbon's `emissions.csv`.
 
-use std::collections::BTreeSet;
-use std::fmt::{self, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
 use ergometer::sensor::Hardware;
@@ -14,13 +14,15 @@ use super::csv::{Field, records};
 use super::evidence::{Evidence, written};
 
 /// Runs as CodeCarbon 3.3.2 writes them into `emissions.csv`: energies in **kWh**, emissions in **kg** of CO2 equivalent, times
-/// in seconds, powers in watts.
+/// in seconds, powers in watts. `timestamp` is when the run ended, in UTC; CodeCarbon's own is in local time.
 ///
 /// As CodeCarbon's own, energies and powers have the facility's overhead in them. What is not known stays empty: emissions
 /// without a carbon intensity, the energy of parts that no sensor tells apart, water, a cloud, the version of a Python that did
-/// not run. The format has no place to say that an energy is estimated, nor for its uncertainty.
+/// not run. The format has no place to say that an energy is estimated, nor for its uncertainty; [`unsaid`](CodeCarbon::unsaid)
+/// is what has to be said beside the file.
 #[derive(Clone, Debug)]
 pub struct CodeCarbon {
+    unsaid: BTreeMap<&'static str, Vec<String>>,
     /// Values by run, in the order of the columns.
     rows: Vec<Vec<String>>,
 }
@@ -75,12 +77,28 @@ impl CodeCarbon {
     /// # Errors
     /// A run whose energy is not known.
     pub fn of(runs: &[History], site: &Site) -> Result<CodeCarbon> {
-        let rows: Result<Vec<_>> = runs.iter().map(|run| row(&Evidence::of(run, site)?)).collect();
-        Ok(CodeCarbon { rows: rows? })
+        let (mut rows, mut unsaid) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for run in runs {
+            let run = Evidence::of(run, site)?;
+            rows.push(row(&run)?);
+            let how = run.history.is_estimated().then(|| run.how());
+            for what in run.caveats().into_iter().chain(how) {
+                unsaid.entry(what).or_default().push(run.history.summary.manifest.run_id.clone());
+            }
+        }
+        Ok(CodeCarbon { unsaid, rows })
     }
 
-    /// The text of a file with these runs at its end, in the order that its columns have; `path` is where it is from, for
-    /// errors. Runs that are in the file already are not written again.
+    /// What the columns have no place for, and the ids of the runs that it holds of: that an energy is estimated, that a run did
+    /// not end as it was meant to, that others used the machine.
+    pub fn unsaid(&self) -> &BTreeMap<&'static str, Vec<String>> {
+        &self.unsaid
+    }
+
+    /// The text of a file with these runs, in the order that its columns have; `path` is where it is from, for errors.
+    ///
+    /// The line of a run that is there is replaced, as a run that was exported before may have gone on since, or be told for
+    /// another place; the others stand at the end. All other bytes are as before.
     ///
     /// # Errors
     /// A file that is not one of CodeCarbon 3.3.2, or ends within quotes.
@@ -92,7 +110,7 @@ impl CodeCarbon {
             return Err(Error::invalid(format!("`{}` ends within quotes", path.display()))
                 .cure("nothing was changed; close the quotes, or write to another file"));
         };
-        let head = there.first().map_or(&[][..], Vec::as_slice);
+        let head = there.first().map_or(&[][..], |(_, head)| head.as_slice());
         let order: Option<Vec<usize>> =
             head.iter().map(|name| COLUMNS.iter().position(|column| column == name)).collect();
         let order = order.filter(|order| {
@@ -106,17 +124,26 @@ impl CodeCarbon {
             .cure("nothing was changed; write to another file"));
         };
         let place = order.iter().position(|column| *column == RUN).unwrap_or(RUN);
-        let known: BTreeSet<&str> =
-            there.iter().skip(1).filter_map(|row| row.get(place).map(String::as_str)).collect();
-        let mut text = file.to_owned();
+        let mut rows: BTreeMap<&str, String> = BTreeMap::new();
+        for row in &self.rows {
+            let values: Vec<&str> = order.iter().map(|column| row[*column].as_str()).collect();
+            rows.insert(&row[RUN], Line(&values).to_string());
+        }
+        let (mut text, mut done) = (String::new(), 0);
+        for (range, old) in there.iter().skip(1) {
+            if let Some(row) = old.get(place).and_then(|run| rows.remove(run.as_str())) {
+                text.push_str(&file[done..range.start]);
+                text.push_str(&row);
+                done = range.end;
+            }
+        }
+        text.push_str(&file[done..]);
         let end = if file.contains("\r\n") { "\r\n" } else { "\n" };
         if !text.ends_with('\n') {
             text.push_str(end);
         }
-        for row in self.rows.iter().filter(|row| !known.contains(row[RUN].as_str())) {
-            let values: Vec<&str> = order.iter().map(|column| row[*column].as_str()).collect();
-            let _ = write!(text, "{}{end}", Line(&values));
-        }
+        let new = self.rows.iter().filter_map(|row| rows.remove(row[RUN].as_str()));
+        new.for_each(|row| text.extend([row.as_str(), end]));
         Ok(text)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::ops::Range;
 
 use ergometer::{Error, Result};
 
@@ -58,30 +59,34 @@ impl fmt::Display for Field<'_> {
     }
 }
 
-/// The records of a file, each with its fields; `None` if it ends within quotes.
-pub(super) fn records(text: &str) -> Option<Vec<Vec<String>>> {
+/// The records of a file, each with its bytes, without its end, and its fields; `None` if the file ends within quotes.
+pub(super) fn records(text: &str) -> Option<Vec<(Range<usize>, Vec<String>)>> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
-    let mut quoted = false;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
+    let (mut quoted, mut start) = (false, 0);
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        let next = letters.peek().map(|(_, next)| *next);
         match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
+            '"' if quoted && next == Some('"') => {
                 letters.next();
                 field.push('"');
             }
             '"' if quoted || field.is_empty() => quoted = !quoted,
             ',' if !quoted => record.push(std::mem::take(&mut field)),
-            '\r' if !quoted && letters.peek() == Some(&'\n') => {}
+            '\r' if !quoted && next == Some('\n') => {}
             '\n' if !quoted => {
                 record.push(std::mem::take(&mut field));
-                records.push(std::mem::take(&mut record));
+                let line = &text[start..at];
+                let end = start + line.strip_suffix('\r').unwrap_or(line).len();
+                records.push((start..end, std::mem::take(&mut record)));
+                start = at + 1;
             }
             letter => field.push(letter),
         }
     }
     if !field.is_empty() || !record.is_empty() {
         record.push(field);
-        records.push(record);
+        records.push((start..text.len(), record));
     }
     (!quoted).then_some(records)
 }
@@ -94,7 +99,8 @@ mod tests {
     fn what_is_written_is_read_back() {
         for text in ["plain", "a,b", "say \"so\"", "two\r\nlines", "=1+1", "", "\"", "é,ü"] {
             let line = format!("{},{}\n", Field(text), Field("x"));
-            assert_eq!(records(&line).unwrap(), [[text.to_owned(), "x".to_owned()]], "{line}");
+            let fields = vec![text.to_owned(), "x".to_owned()];
+            assert_eq!(records(&line).unwrap(), [(0..line.len() - 1, fields)], "{line}");
         }
         assert_eq!(Field("a\"b").to_string(), "\"a\"\"b\"");
     }

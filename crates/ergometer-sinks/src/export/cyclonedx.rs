@@ -144,7 +144,7 @@ fn properties(run: &Evidence<'_>) -> Vec<Value> {
         ("duration_s", text(Some(summary.end.duration.as_secs_f64()))),
         ("parameters", summary.manifest.parameters.map(|count| count.to_string())),
         ("not_measured", run.unmeasured()),
-        ("caveat", run.caveat().map(str::to_owned)),
+        ("caveat", run.caveat()),
     ];
     let property = |(name, value): (&str, Option<String>)| {
         Some(json!({ "name": format!("ergometer:{name}"), "value": value? }))

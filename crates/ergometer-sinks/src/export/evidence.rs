@@ -120,18 +120,38 @@ impl<'a> Evidence<'a> {
         format!("ergometer {}", self.history.summary.manifest.program.ergometer)
     }
 
-    /// What has to be known of a run that did not end as it was meant to, or was not covered all the time.
-    pub(super) fn caveat(&self) -> Option<&'static str> {
-        match self.history.summary.manifest.state {
-            State::Complete if self.history.energy().quality == Quality::Partial => {
-                Some("of what was covered: for a part of the run there were no readings")
-            }
-            State::Complete => None,
-            State::Running => Some("up to the run's last line: it has not ended, or was killed"),
-            State::Dropped => Some("of a run that was left before its end"),
-            State::Panicked => Some("of a run that a panic ended"),
-            State::Stopped => Some("of a run that was stopped before its planned end"),
-        }
+    /// What has to be known of a run that did not end as it was meant to, was not covered all the time, or did not have the
+    /// machine for itself.
+    pub(super) fn caveats(&self) -> Vec<&'static str> {
+        let summary = &self.history.summary;
+        let end = match summary.manifest.state {
+            State::Complete if self.is_whole() => None,
+            State::Complete => Some(
+                "for a part of the run there were no readings: the figures are those of what was covered",
+            ),
+            State::Running => Some(
+                "the run had not ended when this was written, or was killed: the figures are those up to its last record",
+            ),
+            State::Dropped => Some("the run was left before its end"),
+            State::Panicked => Some("a panic ended the run"),
+            State::Stopped => Some("the run was stopped before its planned end"),
+        };
+        let shared = summary.events.keys().any(|(event, _)| event == "contention");
+        let shared =
+            shared.then_some("other programs used the machine meanwhile; their energy is in it");
+        end.into_iter().chain(shared).collect()
+    }
+
+    /// The same in one.
+    pub(super) fn caveat(&self) -> Option<String> {
+        let caveats = self.caveats();
+        (!caveats.is_empty()).then(|| caveats.join("; "))
+    }
+
+    /// Whether the record goes from the run's start to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.history.summary.manifest.state != State::Running
+            && self.history.energy().quality != Quality::Partial
     }
 
     /// What no sensor covered, in words: parts of the machine, and interfaces to sensors that told nothing.

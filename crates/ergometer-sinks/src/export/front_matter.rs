@@ -27,14 +27,22 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Sets the mapping `name` in the front matter of a card to `fields`, whose values are YAML.
+/// A field and its value in YAML; one without a value has no place in the entry.
+type Field<'a> = (&'a str, Option<String>);
+
+/// Sets the mapping `name` in the front matter of a card to `fields`; gives the card, and the keys that the mapping had and
+/// keeps.
 ///
 /// A card without front matter gets one. Where the entry is there already, fields that are not named keep their values.
 /// Comments, order and line ends stay as they are.
 ///
 /// # Errors
 /// A front matter that is not understood for certain.
-pub(super) fn set(card: &str, name: &str, fields: &[(&str, String)]) -> Result<String, Fault> {
+pub(super) fn set(
+    card: &str,
+    name: &str,
+    fields: &[Field<'_>],
+) -> Result<(String, Vec<String>), Fault> {
     let Some(block) = Block::of(card)? else {
         let head = if card.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let end = if card.split('\n').next().is_some_and(|first| first.ends_with('\r')) {
@@ -43,7 +51,7 @@ pub(super) fn set(card: &str, name: &str, fields: &[(&str, String)]) -> Result<S
             "\n"
         };
         let front = format!("---{end}{}---{end}", entry(name, fields, end));
-        return Ok(replaced(card, vec![(head..head, front)]));
+        return Ok((replaced(card, vec![(head..head, front)]), Vec::new()));
     };
     let tokens = tokens(card, block.yaml.clone(), block.line)?;
     if let Some(first) = tokens.first()
@@ -60,7 +68,8 @@ pub(super) fn set(card: &str, name: &str, fields: &[(&str, String)]) -> Result<S
     let Some(place) = places.next() else {
         let lines = tokens.last().is_some_and(|last| is_lines(card, last));
         let here = if lines { block.yaml.start } else { block.yaml.end };
-        return Ok(replaced(card, vec![(here..here, entry(name, fields, block.end))]));
+        let new = entry(name, fields, block.end);
+        return Ok((replaced(card, vec![(here..here, new)]), Vec::new()));
     };
     if let Some(again) = places.next() {
         let line = tokens[place].line;
@@ -70,16 +79,18 @@ pub(super) fn set(card: &str, name: &str, fields: &[(&str, String)]) -> Result<S
         ));
     }
     let content = content(&tokens, place);
-    Ok(replaced(card, block.edits(card, &tokens[place], content, fields)?))
+    let (edits, kept) = block.edits(card, &tokens[place], content, fields)?;
+    Ok((replaced(card, edits), kept))
 }
 
 /// The entry as lines of its own.
-fn entry(name: &str, fields: &[(&str, String)], end: &str) -> String {
+fn entry(name: &str, fields: &[Field<'_>], end: &str) -> String {
     format!("{name}:{end}{}", lines(fields, 2, end))
 }
 
-fn lines(fields: &[(&str, String)], indentation: usize, end: &str) -> String {
-    fields.iter().map(|(key, value)| format!("{:indentation$}{key}: {value}{end}", "")).collect()
+fn lines(fields: &[Field<'_>], indentation: usize, end: &str) -> String {
+    let known = fields.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    known.map(|(key, value)| format!("{:indentation$}{key}: {value}{end}", "")).collect()
 }
 
 /// Whether a value is a block of lines, such as `|`. New entries go before it: to the Hub, the end of the last line is no part of
@@ -100,7 +111,7 @@ fn content(tokens: &[Token], place: usize) -> &[Token] {
 
 /// The text with these bytes replaced, which do not overlap.
 fn replaced(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
-    edits.sort_by_key(|(range, _)| range.start);
+    edits.sort_by_key(|(range, _)| (range.start, range.end));
     let (mut result, mut done) = (String::with_capacity(text.len() + 512), 0);
     for (range, new) in edits {
         result.push_str(&text[done..range.start]);
@@ -166,13 +177,13 @@ impl Block {
         card: &str,
         key: &Token,
         content: &[Token],
-        fields: &[(&str, String)],
-    ) -> Result<Edits, Fault> {
+        fields: &[Field<'_>],
+    ) -> Result<(Edits, Vec<String>), Fault> {
         match content {
             [] => {
                 let here = self.next_line(card, key.range.end);
                 self.plain(card, key.range.end..key.range.end)?;
-                Ok(vec![(here..here, lines(fields, 2, self.end))])
+                Ok((vec![(here..here, lines(fields, 2, self.end))], Vec::new()))
             }
             [value] if value.kind == Kind::Scalar || card[value.range.clone()].starts_with('{') => {
                 self.plain(card, key.range.end..value.range.start)?;
@@ -181,19 +192,26 @@ impl Block {
                     _ => Vec::new(),
                 };
                 uncommented(card, value)?;
-                let kept: String =
-                    kept.iter().map(|field| format!("  {field}{}", self.end)).collect();
+                let rest: String =
+                    kept.iter().map(|(_, field)| format!("  {field}{}", self.end)).collect();
                 // Without the blank before it, unless there is a comment.
                 let between = &card[key.range.end..value.range.start];
                 let from = value.range.start - if between == " " { 1 } else { 0 };
                 let here = self.next_line(card, value.range.end);
-                Ok(vec![
+                let edits = vec![
                     (from..value.range.end, String::new()),
-                    (here..here, lines(fields, 2, self.end) + &kept),
-                ])
+                    (here..here, lines(fields, 2, self.end) + &rest),
+                ];
+                Ok((edits, kept.into_iter().map(|(key, _)| key.to_owned()).collect()))
             }
             [first, ..] if matches!(first.kind, Kind::Key(_)) && first.line > key.line => {
-                self.block_edits(card, content, first.column, fields)
+                let edits = self.block_edits(card, content, first.column, fields)?;
+                let named = |key: &String| fields.iter().any(|(name, _)| name == key);
+                let keys = content.iter().filter_map(|token| match &token.kind {
+                    Kind::Key(key) if token.column == first.column && !named(key) => Some(key),
+                    _ => None,
+                });
+                Ok((edits, keys.cloned().collect()))
             }
             [first, ..] => Err(Fault::new(first.line, "this is not a number, and no mapping")),
         }
@@ -205,7 +223,7 @@ impl Block {
         card: &str,
         tokens: &[Token],
         column: usize,
-        fields: &[(&str, String)],
+        fields: &[Field<'_>],
     ) -> Result<Edits, Fault> {
         if let Some(stray) = tokens.iter().find(|token| token.column < column) {
             return Err(Fault::new(stray.line, "this is indented less than the line before"));
@@ -222,6 +240,10 @@ impl Block {
                 return Err(Fault::new(tokens[again].line, format!("`{name}` is here twice")));
             }
             let from = tokens[place].range.end;
+            let Some(new) = new else {
+                edits.push((self.dropped(card, tokens, place)?, String::new()));
+                continue;
+            };
             match content(tokens, place) {
                 [] => {
                     self.plain(card, from..from)?;
@@ -247,6 +269,32 @@ impl Block {
             edits.push((here..here, lines(&missing, column, self.end)));
         }
         Ok(edits)
+    }
+
+    /// The lines of a field that goes.
+    fn dropped(&self, card: &str, tokens: &[Token], place: usize) -> Result<Range<usize>, Fault> {
+        let key = &tokens[place];
+        let wrong =
+            |why: &str| Fault::new(key.line, format!("what is not known of this run {why}"));
+        let value = match content(tokens, place) {
+            [] => key.range.end..key.range.end,
+            [value] if matches!(value.kind, Kind::Scalar | Kind::Flow) => {
+                uncommented(card, value)?;
+                value.range.clone()
+            }
+            _ => return Err(wrong("is more than one value")),
+        };
+        self.plain(card, key.range.end..value.start)?;
+        let from = card[..key.range.start].rfind('\n').map_or(0, |end| end + 1);
+        let end = self.next_line(card, value.end);
+        if card[key.range.end..value.start].contains('#') || card[value.end..end].contains('#') {
+            return Err(wrong("has a comment"));
+        }
+        let last = tokens.last().is_none_or(|last| last.range.end <= value.end);
+        if last && place.checked_sub(1).is_some_and(|before| is_lines(card, &tokens[before])) {
+            return Err(wrong("stands behind a block of lines"));
+        }
+        Ok(from..end)
     }
 
     /// Where the line after the one of this byte begins.
@@ -283,12 +331,12 @@ fn uncommented(card: &str, value: &Token) -> Result<(), Fault> {
     if within { Err(Fault::new(value.line, "a comment stands within the value")) } else { Ok(()) }
 }
 
-/// The fields of a mapping in braces that are not set anew, each as it stands.
+/// The fields of a mapping in braces that are not set anew, each by its key and as it stands.
 fn kept<'a>(
     card: &'a str,
     mapping: &Token,
-    fields: &[(&str, String)],
-) -> Result<Vec<&'a str>, Fault> {
+    fields: &[Field<'_>],
+) -> Result<Vec<(&'a str, &'a str)>, Fault> {
     let inner = &card[mapping.range.start + 1..mapping.range.end - 1];
     let wrong = |why: &str| Fault::new(mapping.line, why);
     if inner.contains(['[', '{', '#', '&', '*', '!']) {
@@ -308,7 +356,7 @@ fn kept<'a>(
         if !valued || field.contains('\n') {
             return Err(wrong("the mapping in braces holds more than keys and values"));
         }
-        kept.push(field);
+        kept.push((key, field));
     }
     Ok(kept)
 }

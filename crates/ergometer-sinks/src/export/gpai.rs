@@ -79,8 +79,12 @@ fn significant(value: f64) -> String {
 fn methodology(run: &Evidence<'_>) -> String {
     let manifest = &run.history.summary.manifest;
     let name = super::evidence::line(run.history.name());
+    let over = match run.is_whole() {
+        true => format!("the whole run `{name}`"),
+        false => format!("the run `{name}` as far as it is recorded"),
+    };
     let mut text = format!(
-        "Determined in the training process by {} over the whole run `{name}`; {}. Covered is what these sensors see, whoever used it",
+        "Determined in the training process by {} over {over}; {}. Covered is what these sensors see, whoever used it",
         run.source(),
         run.how(),
     );
@@ -97,7 +101,7 @@ fn methodology(run: &Evidence<'_>) -> String {
         );
     }
     if let Some(caveat) = run.caveat() {
-        text = format!("{text} The figures are {caveat}.");
+        text = format!("{text} Note that {caveat}.");
     }
     if manifest.sessions > 1 {
         text =

@@ -21,7 +21,8 @@ use super::front_matter::set;
 /// there, nor its uncertainty; `source` says both in words, and whether they were measured.
 #[derive(Clone, Debug)]
 pub struct ModelCard {
-    fields: Vec<(&'static str, String)>,
+    /// Values as YAML; those that are not known have no place in the entry.
+    fields: Vec<(&'static str, Option<String>)>,
 }
 
 const ENTRY: &str = "co2_eq_emissions";
@@ -46,31 +47,33 @@ impl ModelCard {
         if let Some(caveat) = run.caveat() {
             source = format!("{source}; {caveat}");
         }
-        let mut fields = vec![("emissions", rounded(mass, expanded)), ("source", quoted(&source))];
-        if let Some(country) = run.grid() {
-            fields.push(("geographical_location", quoted(country.name)));
-        }
-        if let Some(hardware) = run.hardware() {
-            fields.push(("hardware_used", quoted(&hardware)));
-        }
-        Ok(ModelCard { fields })
+        Ok(ModelCard {
+            fields: vec![
+                ("emissions", Some(rounded(mass, expanded))),
+                ("source", Some(quoted(&source))),
+                ("geographical_location", run.grid().map(|country| quoted(country.name))),
+                ("hardware_used", run.hardware().as_deref().map(quoted)),
+            ],
+        })
     }
 
     /// This entry with what the training was for.
     #[must_use]
     pub fn stage(mut self, stage: Stage) -> ModelCard {
-        self.fields.push(("training_type", quoted(&stage.to_string())));
+        self.fields.push(("training_type", Some(quoted(&stage.to_string()))));
         self
     }
 
-    /// The text of a card with this entry; `path` is where it is from, for errors.
+    /// The text of a card with this entry, and the fields of the entry that were there and are kept; `path` is where it is from,
+    /// for errors.
     ///
-    /// A card without front matter gets one. An entry that is there is brought up to date: what this one does not say, such as
-    /// a `training_type`, is kept. All other bytes, comments and line ends among them, are as before.
+    /// A card without front matter gets one. An entry that is there is brought up to date: a `geographical_location` or
+    /// `hardware_used` that is not known of this run goes, and what a log does not tell, such as a `training_type`, is kept,
+    /// though it may be that of another run. All other bytes, comments and line ends among them, are as before.
     ///
     /// # Errors
     /// A front matter that is not understood for certain, with its line.
-    pub fn written_into(&self, card: &str, path: &Path) -> Result<String> {
+    pub fn written_into(&self, card: &str, path: &Path) -> Result<(String, Vec<String>)> {
         set(card, ENTRY, &self.fields).map_err(|fault| {
             Error::invalid(format!("`{}`, line {}: {fault}", path.display(), fault.line))
                 .cure("nothing was changed; write the metadata as plain `key: value` lines between two lines of `---`, or put the entry in by hand")
@@ -82,7 +85,7 @@ impl ModelCard {
 impl fmt::Display for ModelCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match set("", ENTRY, &self.fields) {
-            Ok(card) => f.write_str(&card),
+            Ok((card, _)) => f.write_str(&card),
             Err(_) => Err(fmt::Error),
         }
     }

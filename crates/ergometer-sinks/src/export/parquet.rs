@@ -12,7 +12,7 @@ use ergometer::{Error, Result};
 use super::table::{Cell, Sort, Table, unwritten};
 
 /// Writes a table as a Parquet file: energies in joules and times in seconds as doubles, counts and moments as 64-bit integers;
-/// what is not known is null, and what is no finite number NaN.
+/// what is not known is null, and what is no finite number NaN. The file's metadata say what `u_j` is.
 ///
 /// Gives the lines of the logs that could not be understood; what they said is missing.
 ///
@@ -27,6 +27,10 @@ pub fn write(table: &Table, out: impl Write) -> Result<Vec<Error>> {
 }
 
 const MAGIC: &[u8] = b"PAR1";
+
+/// What a reader of the columns alone does not know.
+const UNCERTAINTY: &str =
+    "u_j, u_net_j and domains.*.u_j are standard uncertainties (k = 1) in joules";
 
 /// Rows that are kept in memory before they are written.
 const GROUP: i64 = 65_536;
@@ -135,6 +139,10 @@ impl<W: Write> File<W> {
         footer.list(2, STRUCT, std::iter::once(root.bytes()).chain(columns));
         footer.int64(3, self.done);
         footer.list(4, STRUCT, std::mem::take(&mut self.groups).into_iter().map(Struct::bytes));
+        let mut said = Struct::default();
+        said.binary(1, b"uncertainty");
+        said.binary(2, UNCERTAINTY.as_bytes());
+        footer.list(5, STRUCT, [said.bytes()]);
         footer.binary(6, concat!("ergometer ", env!("CARGO_PKG_VERSION")).as_bytes());
         let footer = footer.bytes();
         self.put(&footer)?;

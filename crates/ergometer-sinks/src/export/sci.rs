@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ergometer::{Energy, Result};
+use ergometer::Result;
 use ergometer_report::History;
-use ergometer_report::analysis::embodied::Range;
+use ergometer_report::analysis::embodied::{Embodied, Range};
 use ergometer_report::quantity::Co2e;
 use ergometer_report::site::Site;
 use serde_json::{Value, json};
@@ -15,8 +15,10 @@ use super::evidence::Evidence;
 /// intensity in **g/kWh**, emissions in **grams** of CO2 equivalent.
 ///
 /// `O` is E × I, with the facility's overhead in E. Each functional unit R that a log counts has its figures: the run, its
-/// epochs, steps, samples, tokens. Without the embodied emissions M there is no score: `sci_g` is missing then, and a `note`
-/// says why. The standard has no file format; this is JSON with a list of runs. Compensation lowers nothing.
+/// epochs, steps, samples, tokens. `M_g` and `sci_g` go from the lowest to the highest factor of the hardware's manufacture, with
+/// the devices and their sources in `M_source`, their `service_life`, and the `time_share` of it that the run had; the
+/// uncertainty of O stands beside O and is not in them. Without the embodied emissions M there is no score: `sci_g` is missing
+/// then. A `note` says which. The standard has no file format; this is JSON with a list of runs. Compensation lowers nothing.
 #[derive(Clone, Debug)]
 pub struct Sci {
     runs: Value,
@@ -30,7 +32,7 @@ impl Sci {
     pub fn of(
         runs: &[History],
         site: &Site,
-        embodied: impl Fn(&History) -> Result<Option<Range>>,
+        embodied: impl Fn(&History) -> Result<Option<Embodied>>,
     ) -> Result<Sci> {
         let runs: Result<Vec<Value>> =
             runs.iter().map(|run| parts(&Evidence::of(run, site)?, embodied(run)?)).collect();
@@ -45,7 +47,7 @@ impl fmt::Display for Sci {
     }
 }
 
-fn parts(run: &Evidence<'_>, embodied: Option<Range>) -> Result<Value> {
+fn parts(run: &Evidence<'_>, embodied: Option<Embodied>) -> Result<Value> {
     let (operation, intensity) = run.emissions("a Software Carbon Intensity")?;
     let end = &run.history.summary.end;
     let mut parts = json!({
@@ -66,8 +68,18 @@ fn parts(run: &Evidence<'_>, embodied: Option<Range>) -> Result<Value> {
         parts["E_expanded_uncertainty_kwh"] = expanded.as_kilowatt_hours().into();
         parts["coverage_factor"] = 2.into();
     }
-    match embodied {
-        Some(Range { low, high }) => parts["M_g"] = json!([low.as_grams(), high.as_grams()]),
+    if let Some(expanded) = run.carbon_expanded() {
+        parts["O_expanded_uncertainty_g"] = expanded.as_grams().into();
+    }
+    match &embodied {
+        Some(Embodied { parts: devices, time, life, range, .. }) => {
+            parts["M_g"] = json!({ "low": range.low.as_grams(), "high": range.high.as_grams() });
+            parts["M_source"] = json!(devices);
+            parts["service_life"] = json!(life);
+            let used = life.lifetime.as_secs_f64() * life.utilisation;
+            parts["time_share"] = (time.as_secs_f64() / used).into();
+            parts["note"] = SPAN.into();
+        }
         None => {
             parts["note"] =
                 "M is not given, so there is no score; O is the part of operation".into();
@@ -86,23 +98,36 @@ fn parts(run: &Evidence<'_>, embodied: Option<Range>) -> Result<Value> {
     let known = units
         .into_iter()
         .filter_map(|(unit, count)| Some((unit, count.filter(|count| *count > 0)?)));
-    parts["R"] =
-        known.map(|(unit, count)| per(unit, count, operation, run.facility(), embodied)).collect();
+    let embodied = embodied.map(|embodied| embodied.range);
+    parts["R"] = known.map(|(unit, count)| per(unit, count, run, operation, embodied)).collect();
     Ok(parts)
 }
 
+const SPAN: &str = "M_g and sci_g go from the lowest to the highest known factor of manufacture, with this service life; \
+                    the uncertainty of the energy, O_expanded_uncertainty_g, comes on top";
+
 /// The figures for one functional unit, of which a run has so many.
 #[expect(clippy::cast_precision_loss, reason = "a count, to fifteen digits")]
-fn per(unit: &str, count: u64, operation: Co2e, energy: Energy, embodied: Option<Range>) -> Value {
+fn per(
+    unit: &str,
+    count: u64,
+    run: &Evidence<'_>,
+    operation: Co2e,
+    embodied: Option<Range>,
+) -> Value {
     let share = |mass: Co2e| mass.as_grams() / count as f64;
     let mut figures = json!({
         "unit": unit,
         "count": count,
-        "E_kwh": energy.as_kilowatt_hours() / count as f64,
+        "E_kwh": run.facility().as_kilowatt_hours() / count as f64,
         "O_g": share(operation),
     });
+    if let Some(expanded) = run.carbon_expanded() {
+        figures["O_expanded_uncertainty_g"] = share(expanded).into();
+    }
     if let Some(Range { low, high }) = embodied {
-        figures["sci_g"] = json!([share(operation + low), share(operation + high)]);
+        figures["sci_g"] =
+            json!({ "low": share(operation + low), "high": share(operation + high) });
     }
     figures
 }

@@ -2,7 +2,7 @@
 
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -236,9 +236,18 @@ impl Said<'_> {
             parts.push(Part::Cite(vec![&work::GUM]));
             parts.push(words(". "));
         }
-        let caveats = self.each(|run| run.caveat().map(str::to_owned));
-        if !caveats.is_empty() {
-            parts.push(words(format!("These figures are {caveats}. ")));
+        parts.push(words(
+            "The energy is that of the whole machine as far as it was covered, whoever used it. ",
+        ));
+        let mut caveats: BTreeMap<&str, usize> = BTreeMap::new();
+        for caveat in self.members.iter().flat_map(Evidence::caveats) {
+            *caveats.entry(caveat).or_default() += 1;
+        }
+        for (caveat, count) in caveats {
+            parts.push(words(match self.members.len() {
+                1 => format!("Note that {caveat}. "),
+                all => format!("Of {count} of the {all} runs, note that {caveat}. "),
+            }));
         }
         let unmeasured = self.each(|run| run.unmeasured());
         if !unmeasured.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::iter::repeat_n;
 
 use ergometer::log::{Entry, Line};
 use ergometer::record::{Kind, Manifest};
@@ -14,14 +15,16 @@ use serde_json::{Value, json};
 ///
 /// Columns have the log's names and units: energies and their standard uncertainties (k = 1) in joules, times in seconds,
 /// moments in nanoseconds. Beside them stand the wall time of the window's start in UTC (`start_unix_ns`), whether a model
-/// stands for any part of the energy (`estimated`), `domains.<id>.energy_j` and `.u_j` for each domain, and `metrics.<name>`
-/// for what the program measured. An epoch's metrics are also those of its phases and those that came behind its line; a run's
-/// are its last ones, as [`History::metric`] tells them. Rows are read as they are written, so that a table may be longer than
-/// the memory.
+/// stands for any part of the energy (`estimated`), `notes.<name>` for what the user noted of the run, `domains.<id>.energy_j` and
+/// `.u_j` for each domain, and `metrics.<name>` for what the program measured. The `status` of a run whose log has no end is the
+/// state in its manifest, such as `running`. An epoch's metrics are also those of its phases and those that came behind its
+/// line; a run's are its last ones, as [`History::metric`] tells them. Rows are read as they are written, so that a table may be
+/// longer than the memory.
 #[derive(Clone, Debug)]
 pub struct Table {
     runs: Vec<(RunLog, Noted)>,
     kinds: Vec<Kind>,
+    notes: BTreeSet<String>,
     domains: BTreeSet<String>,
     metrics: BTreeSet<String>,
 }
@@ -77,10 +80,12 @@ pub(super) enum Sort {
 }
 
 /// The columns that every table has.
-const COLUMNS: [(&str, Sort); 31] = [
+const COLUMNS: [(&str, Sort); 33] = [
     ("run_id", Sort::Text),
     ("name", Sort::Text),
     ("framework", Sort::Text),
+    ("framework_version", Sort::Text),
+    ("device", Sort::Text),
     ("parameters", Sort::Whole),
     ("host", Sort::Text),
     ("rank", Sort::Whole),
@@ -114,8 +119,8 @@ const COLUMNS: [(&str, Sort); 31] = [
 impl Table {
     /// A table for windows of these kinds, without a run; `Kind::End` is the whole run, up to its last line where it did not end.
     pub fn new(kinds: &[Kind]) -> Table {
-        let (domains, metrics) = (BTreeSet::new(), BTreeSet::new());
-        Table { runs: Vec::new(), kinds: kinds.to_vec(), domains, metrics }
+        let (notes, domains, metrics) = Default::default();
+        Table { runs: Vec::new(), kinds: kinds.to_vec(), notes, domains, metrics }
     }
 
     /// The windows of these kinds of several runs.
@@ -140,11 +145,12 @@ impl Table {
         let mut domains: BTreeSet<String> =
             sensors.map(|sensor| sensor.domain.id.clone()).collect();
         let mut metrics = BTreeSet::new();
-        windows(run, &self.kinds, |window, _| {
+        windows(run, &self.kinds, |window, _, _| {
             domains.extend(window.domains.keys().cloned());
             metrics.extend(noted.metrics(window).keys().cloned());
             Ok(())
         })?;
+        self.notes.extend(run.manifest.notes.keys().cloned());
         self.domains.extend(domains);
         self.metrics.extend(metrics);
         self.runs.push((run.clone(), noted));
@@ -154,6 +160,7 @@ impl Table {
     /// The names of the columns.
     pub fn columns(&self) -> Vec<String> {
         let mut columns: Vec<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        columns.extend(self.notes.iter().map(|note| format!("notes.{note}")));
         for domain in &self.domains {
             columns.extend(["energy_j", "u_j"].map(|part| format!("domains.{domain}.{part}")));
         }
@@ -163,16 +170,17 @@ impl Table {
 
     /// What each column holds.
     pub(super) fn sorts(&self) -> impl Iterator<Item = Sort> {
-        let more = 2 * self.domains.len() + self.metrics.len();
-        COLUMNS.iter().map(|(_, sort)| *sort).chain(std::iter::repeat_n(Sort::Number, more))
+        let numbers = 2 * self.domains.len() + self.metrics.len();
+        let more = repeat_n(Sort::Text, self.notes.len()).chain(repeat_n(Sort::Number, numbers));
+        COLUMNS.iter().map(|(_, sort)| *sort).chain(more)
     }
 
     /// Shows every row; gives the lines of the logs that could not be understood.
     pub(super) fn visit(&self, mut take: impl FnMut(&[Cell]) -> Result<()>) -> Result<Vec<Error>> {
         let mut bad = Vec::new();
         for (run, noted) in &self.runs {
-            bad.extend(windows(run, &self.kinds, |window, start| {
-                take(&self.row(&run.manifest, window, noted.metrics(window), start))
+            bad.extend(windows(run, &self.kinds, |window, start, status| {
+                take(&self.row(&run.manifest, window, noted.metrics(window), start, status))
             })?);
         }
         Ok(bad)
@@ -184,6 +192,7 @@ impl Table {
         window: &Record,
         metrics: &Metrics,
         wall: Option<i64>,
+        status: Value,
     ) -> Vec<Cell> {
         let estimated = manifest.sensors.iter().any(|sensor| {
             sensor.provenance == Provenance::Model
@@ -192,10 +201,13 @@ impl Table {
         // The log's sum is 0 as well where no sensor has told of anything.
         let told = window.energy.is_some() || window.total != Energy::ZERO;
         let total = told.then_some(window.total);
+        let framework = manifest.framework.as_ref();
         let mut row = vec![
             Cell::Text(window.run_id.clone()),
             Cell::Text(manifest.name.clone()),
-            text(manifest.framework.as_ref().map(|framework| &framework.name)),
+            text(framework.map(|framework| &framework.name)),
+            text(framework.map(|framework| &framework.version).filter(|it| !it.is_empty())),
+            text(framework.and_then(|framework| framework.device.as_ref())),
             whole(manifest.parameters),
             Cell::Text(window.host.clone()),
             whole(Some(window.rank)),
@@ -207,7 +219,7 @@ impl Table {
             whole(window.epoch),
             whole(window.step),
             text(window.phase.as_ref()),
-            word(json!(window.status)),
+            word(status),
             wall.map_or(Cell::Missing, Cell::Whole),
             whole(Some(window.start.as_nanos())),
             whole(Some(window.end.as_nanos())),
@@ -225,6 +237,7 @@ impl Table {
             whole(window.epochs),
             energy(window.remainder),
         ];
+        row.extend(self.notes.iter().map(|note| text(manifest.notes.get(note))));
         for domain in &self.domains {
             let share = window.domains.get(domain);
             row.push(energy(share.and_then(|share| share.energy)));
@@ -239,15 +252,20 @@ impl Table {
     }
 }
 
-/// Shows the windows of these kinds, each with the wall time of its start.
+/// Shows the windows of these kinds, each with the wall time of its start, and how it ended.
 fn windows(
     run: &RunLog,
     kinds: &[Kind],
-    mut take: impl FnMut(&Record, Option<i64>) -> Result<()>,
+    mut take: impl FnMut(&Record, Option<i64>, Value) -> Result<()>,
 ) -> Result<Vec<Error>> {
     let (mut done, mut bad) = (Ok(()), Vec::new());
-    let (mut first, mut session) = (None, None);
+    let (mut first, mut session, mut ended) = (None, None, false);
     let (summary, faults) = Summary::read_with(run, |entry| {
+        ended = match entry {
+            Entry::Line(Line::Window(window)) => window.kind == Kind::End,
+            Entry::Line(Line::Start(_)) | Entry::Step(..) => false,
+            _ => ended,
+        };
         let window = match entry {
             Entry::Line(Line::Start(start)) => {
                 first = first.or(Some(start.unix_ns));
@@ -263,13 +281,15 @@ fn windows(
             _ => return,
         };
         if kinds.contains(&window.kind) && done.is_ok() {
-            done = take(&window, wall(session, window.start));
+            done = take(&window, wall(session, window.start), json!(window.status));
         }
     })?;
     done?;
     if kinds.contains(&Kind::End) {
         // A run that was resumed has an end for each session; the last one is the run's, from its first start.
-        take(&summary.end, first)?;
+        let state = run.manifest.state;
+        let status = if ended { json!(summary.end.status) } else { json!(state) };
+        take(&summary.end, first, status)?;
     }
     bad.extend(faults);
     Ok(bad)

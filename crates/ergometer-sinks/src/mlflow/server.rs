@@ -33,10 +33,10 @@ pub(crate) struct Server {
     broken: u32,
 }
 
-/// Where the run is to be.
+/// Where a new run is made.
 #[derive(Clone, Debug)]
 pub(crate) enum Experiment {
-    /// Wherever it is, and if it is nowhere, in `Default`.
+    /// In `Default`, and nobody has asked for that.
     Any,
     Named(String),
     Id(String),
@@ -118,16 +118,21 @@ impl Server {
         self.refusal().map_or(Ok(()), |refusal| Err(Failure::Never(refusal)))
     }
 
-    /// Tells it what it does not have of a run.
-    pub(crate) fn upload(&self, parcels: Vec<Parcel>) -> Result<Uploaded> {
+    /// Tells it what it does not have of a run; says of what fails that it is tried `again`.
+    pub(crate) fn upload(
+        &self,
+        parcels: Vec<Parcel>,
+        again: &mut dyn FnMut(&Error),
+    ) -> Result<Uploaded> {
         let experiment = self.experiment.clone();
         let mut server = Server { experiment, ..Server::new(self.post.clone()) };
         let Some(facts) = parcels.first().map(|parcel| parcel.run.clone()) else {
             return Err(Error::invalid("the log has nothing to tell"));
         };
-        let run = patiently(|| server.run(&facts, false))?;
+        let run = patiently(again, || server.run(&facts, false))?;
         let page = format!("{}/#/experiments/{}/runs/{}", self.place(), run.experiment, run.id);
-        let mut uploaded = Uploaded { run: run.id.clone(), sent: 0, there: 0, page };
+        let elsewhere = patiently(again, || server.elsewhere(&run))?;
+        let mut uploaded = Uploaded { run: run.id.clone(), sent: 0, there: 0, page, elsewhere };
         let mut points: BTreeMap<String, Vec<Point>> = BTreeMap::new();
         let mut end = None;
         for parcel in parcels {
@@ -140,7 +145,7 @@ impl Server {
         for (key, mut points) in points {
             let before = points.len();
             if run.metrics.contains(&key) {
-                let there = patiently(|| server.history(&run.id, &key))?;
+                let there = patiently(again, || server.history(&run.id, &key))?;
                 let place = |point: &Point| there.get(&(point.step, point.at));
                 let is_there = |point: &Point| {
                     place(point).into_iter().flatten().any(|value| is_same(*value, point.value))
@@ -153,11 +158,11 @@ impl Server {
         // In the order of time, so that what arrives before a failure is a beginning.
         missing.sort_by_key(|point| point.at);
         for points in missing.chunks(METRICS) {
-            patiently(|| server.log(&run.id, points))?;
+            patiently(again, || server.log(&run.id, points))?;
             uploaded.sent += points.len();
         }
         if let Some(end) = end {
-            patiently(|| server.end(&run, &facts, &end))?;
+            patiently(again, || server.end(&run, &facts, &end))?;
         }
         server.refusal().map_or(Ok(uploaded), Err)
     }
@@ -310,13 +315,9 @@ impl Server {
         Ok(Found { id: id.to_owned(), experiment, joined, new: false, params, metrics })
     }
 
-    /// The run that has our tag, if there is one.
+    /// The run that has our tag, in whichever experiment: told to another one, its energy would count twice.
     fn find(&self, facts: &Facts) -> Tried<Option<String>> {
-        let experiments = match &self.experiment {
-            Experiment::Id(id) => vec![id.clone()],
-            Experiment::Named(name) => self.experiment_of(name)?.into_iter().collect(),
-            Experiment::Any => self.experiments()?,
-        };
+        let experiments = self.experiments()?;
         let filter = format!(
             "tags.`ergometer.run_id` = '{}' AND tags.`ergometer.rank` = '{}'",
             facts.id, facts.rank
@@ -330,6 +331,23 @@ impl Server {
             }
         }
         Ok(None)
+    }
+
+    /// The experiment that a run is in, if another one was asked for.
+    fn elsewhere(&self, run: &Found) -> Tried<Option<String>> {
+        let is_asked_for = match &self.experiment {
+            Experiment::Any => true,
+            Experiment::Id(id) => *id == run.experiment,
+            Experiment::Named(_) => run.new,
+        };
+        if is_asked_for {
+            return Ok(None);
+        }
+        let path = format!("experiments/get?experiment_id={}", escaped(&run.experiment));
+        let answer = self.ask(&path, None)?;
+        let name = answer["experiment"]["name"].as_str().unwrap_or(&run.experiment).to_owned();
+        let is_it = matches!(&self.experiment, Experiment::Named(asked) if *asked == name);
+        Ok(Some(name).filter(|_| !is_it))
     }
 
     /// All experiments that are not deleted.
@@ -464,13 +482,14 @@ impl Server {
     }
 }
 
-/// Tries something a few times.
-fn patiently<T>(mut what: impl FnMut() -> Tried<T>) -> Result<T> {
+/// Tries something a few times; says why `again`.
+fn patiently<T>(again: &mut dyn FnMut(&Error), mut what: impl FnMut() -> Tried<T>) -> Result<T> {
     let (mut tries, mut wait) = (1, WAIT);
     loop {
         match what() {
             Ok(done) => return Ok(done),
-            Err(Failure::Later(_, asked)) if tries < TRIES => {
+            Err(Failure::Later(error, asked)) if tries < TRIES => {
+                again(&error);
                 thread::sleep(pause(wait, asked));
                 (tries, wait) = (tries + 1, wait * 2);
             }

@@ -405,7 +405,10 @@ fn note(summary: &Summary) -> String {
     } else {
         ""
     };
-    format!("{reason}{open}```text\n{}\n```\n", cut(table, TAG - 1_000))
+    let table = cut(table, TAG - 1_000);
+    format!(
+        "{reason}{open}```text\n{table}\n```\n\nBehind ± stand expanded uncertainties (k = 2), under `uncertainty/` standard ones (k = 1).\n"
+    )
 }
 
 fn joules(energy: Energy) -> f64 {

@@ -29,6 +29,10 @@ const EVERY: Duration = Duration::from_secs(10);
 /// What waits for a collector that is down: more than ten minutes.
 const QUEUE: usize = 64;
 
+/// What tells a collector later.
+const LATER: &str =
+    "`ergometer export RUN --format otlp` writes what there is to tell from the log";
+
 impl Otlp {
     /// To the collector at this address, `http://127.0.0.1:4318`; metrics go to its path `/v1/metrics`.
     ///
@@ -43,8 +47,9 @@ impl Otlp {
     /// # Errors
     /// As [`new`](Otlp::new); it may have a query.
     pub fn at(url: impl Into<String>) -> Result<Otlp> {
-        let post = Post::new(url)?;
-        let push = Push::new(Courier::queue(format!("OTLP `{}`", post.place()), QUEUE), EVERY);
+        let post = Post::new(url, "http://127.0.0.1:4318")?;
+        let courier = Courier::queue(format!("OTLP `{}`", post.place()), QUEUE, LATER);
+        let push = Push::new(courier, EVERY);
         Ok(Otlp { post, resource: Resource::default(), push })
     }
 
@@ -67,10 +72,7 @@ impl Otlp {
     /// As [`from_env`](Otlp::from_env).
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Otlp>> {
         let named = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let off = named("OTEL_SDK_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true"));
-        let elsewhere = named("OTEL_METRICS_EXPORTER")
-            .is_some_and(|list| list.split(',').all(|exporter| exporter.trim() != "otlp"));
-        if off || elsewhere {
+        if Otlp::switched_off(&variable).is_some() {
             return Ok(None);
         }
         let either = |rest: &str| {
@@ -107,6 +109,17 @@ impl Otlp {
             otlp = otlp.every(Duration::from_millis(time));
         }
         Ok(Some(otlp))
+    }
+
+    /// Why OpenTelemetry's variables ask for nothing to be sent, if they do.
+    pub(crate) fn switched_off(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+        let off = |value: &String| value.eq_ignore_ascii_case("true");
+        if variable("OTEL_SDK_DISABLED").as_ref().is_some_and(off) {
+            return Some("OTEL_SDK_DISABLED is true");
+        }
+        let list = variable("OTEL_METRICS_EXPORTER").filter(|list| !list.trim().is_empty())?;
+        let elsewhere = list.split(',').all(|exporter| exporter.trim() != "otlp");
+        elsewhere.then_some("OTEL_METRICS_EXPORTER names others")
     }
 
     /// Sends a token along, in the header `Authorization`.

@@ -31,7 +31,7 @@ impl Pushgateway {
     /// # Errors
     /// If the address is none of HTTP, holds a password, a `?` or a `#`, or needs TLS and is built without.
     pub fn new(url: impl Into<String>) -> Result<Pushgateway> {
-        let post = Post::new(base(&url.into())?)?;
+        let post = Post::new(base(&url.into())?, "http://127.0.0.1:9091")?;
         let push = Push::new(Courier::newest(format!("Pushgateway `{}`", post.place())), EVERY);
         Ok(Pushgateway { post, job: "ergometer".to_owned(), push })
     }

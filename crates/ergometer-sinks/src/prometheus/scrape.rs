@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ergometer::record::{Event, Manifest};
-use ergometer::{Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
+use ergometer::{Earlier, Energy, Error, Observer, Record, Result, Summary, Timestamp, Verdict};
 
 use super::server::Server;
 use super::text;
@@ -38,13 +38,17 @@ impl Scrape {
     /// If the address is not a loopback address, or cannot be listened on; [`Error::is_lost`] if it could at another time, as
     /// with a port that another training has.
     pub fn bind(address: impl ToSocketAddrs) -> Result<Scrape> {
-        let addresses = resolved(address)?;
-        if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-            let what = format!("{other} is not a loopback address: other machines could read it");
-            return Err(Error::invalid(what)
-                .cure("listen on 127.0.0.1, or ask for it by `Scrape::bind_beyond_loopback`"));
+        Scrape::listen(&on_loopback(resolved(address)?)?, true)
+    }
+
+    /// The loopback addresses that a setting names, by number or as `localhost`: no other name is looked up.
+    #[cfg(feature = "config")]
+    pub(crate) fn addresses(setting: &str) -> Result<Vec<SocketAddr>> {
+        let setting = setting.trim();
+        if setting.parse::<SocketAddr>().is_ok() || setting.starts_with("localhost:") {
+            return on_loopback(resolved(setting)?);
         }
-        Scrape::listen(&addresses, true)
+        Err(Error::invalid("the address to listen on is not understood").cure(EXAMPLE))
     }
 
     /// Listens on any address, `0.0.0.0:9464` for all of this machine's.
@@ -97,10 +101,23 @@ impl Scrape {
     }
 }
 
+/// What to do about an address that is none.
+const EXAMPLE: &str = "give an address and a port: 127.0.0.1:9464";
+
+/// These addresses, if only this machine can reach them.
+fn on_loopback(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>> {
+    let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) else {
+        return Ok(addresses);
+    };
+    let what = format!("{other} is not a loopback address: other machines could read it");
+    Err(Error::invalid(what).cure(
+        "name 127.0.0.1, and let others in by a proxy or an SSH tunnel; or have the program call `Scrape::bind_beyond_loopback`",
+    ))
+}
+
 fn resolved(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>> {
     let addresses = address.to_socket_addrs().map_err(|error| {
-        Error::invalid(format!("the address to listen on is not understood: {error}"))
-            .cure("give an address and a port: 127.0.0.1:9464")
+        Error::invalid(format!("the address to listen on is not understood: {error}")).cure(EXAMPLE)
     })?;
     Ok(addresses.collect())
 }
@@ -147,6 +164,10 @@ impl Observer for Scrape {
 
     fn began(&mut self, manifest: &Manifest) {
         self.tally().began(manifest);
+    }
+
+    fn resumed(&mut self, earlier: &Earlier) {
+        self.tally().resumed(earlier);
     }
 
     fn settled(&mut self, window: &Record) -> Verdict {

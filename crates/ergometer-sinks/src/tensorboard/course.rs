@@ -1,13 +1,13 @@
 //! A [`Course`]: a run, session by session, as scalars, parameters and a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ergometer::record::{Event, Manifest, State};
 use ergometer::sensor::{Provenance, Specification};
-use ergometer::{Estimate, Kind, Quality, Record, Status, Summary, Timestamp};
+use ergometer::{Earlier, Estimate, Kind, Quality, Record, Status, Summary, Timestamp};
 
 use super::event_file::{Frames, Values, checksum};
 
@@ -16,11 +16,13 @@ use super::event_file::{Frames, Values, checksum};
 pub(super) struct Course {
     pub(super) directory: PathBuf,
     session: Option<Session>,
+    /// The number of the last step in each lane, in whichever session.
+    steps: BTreeMap<u32, u64>,
 }
 
 impl Course {
     pub(super) fn new(directory: PathBuf) -> Course {
-        Course { directory, session: None }
+        Course { directory, session: None, steps: BTreeMap::new() }
     }
 
     /// Each session has a file of its own; gives what is left of the one before.
@@ -28,13 +30,23 @@ impl Course {
         self.session.replace(Session::new(manifest)).and_then(|mut before| before.page())
     }
 
-    pub(super) fn settled(&mut self, window: &Record) -> Option<Page> {
-        let session = self.session.as_mut()?;
-        session.open(&self.directory, window.rank);
-        if session.add(window) { session.page() } else { None }
+    pub(super) fn resumed(&mut self, earlier: &Earlier) {
+        self.steps.clone_from(&earlier.steps);
     }
 
-    pub(super) fn happened(&mut self, event: &Event) -> Option<Page> {
+    /// Adds a window; gives a page if it is time to write. While what was given before waits for its disk, only full ones are.
+    pub(super) fn settled(&mut self, window: &Record, waits: bool) -> Option<Page> {
+        let session = self.session.as_mut()?;
+        session.open(&self.directory, window.rank);
+        let done = self.steps.entry(window.lane).or_default();
+        if let (Kind::Step, Some(step)) = (window.kind, window.step) {
+            *done = step;
+        }
+        let is_due = session.add(window, *done);
+        if is_due && !waits || session.frames.are_many() { session.page() } else { None }
+    }
+
+    pub(super) fn happened(&mut self, event: &Event, waits: bool) -> Option<Page> {
         let session = self.session.as_mut()?;
         if let Some(epoch) = event.epoch {
             session.open(&self.directory, event.rank);
@@ -43,7 +55,7 @@ impl Course {
                 values.scalar(&format!("epoch/{metric}"), *value);
             }
             session.frames.add(session.wall_time(event.at), epoch, &values);
-            return session.page();
+            return if waits { None } else { session.page() };
         }
         if event.event != "progress" && !session.ended {
             let thing = (event.event.clone(), event.domain.clone());
@@ -78,11 +90,13 @@ struct Session {
     /// Its file, once its rank is known.
     path: Option<PathBuf>,
     frames: Frames,
-    /// How many phases of each name there were in each lane.
+    /// Where the last phase of each name stands in each lane.
     phases: BTreeMap<(u32, String), u64>,
     /// What was measured in phases of a window whose end has not come yet, by lane and window.
     within: BTreeMap<(u32, u64), BTreeMap<String, f64>>,
     events: BTreeMap<(String, Option<String>), u64>,
+    /// The series whose first value has said what they are.
+    described: BTreeSet<String>,
     ended: bool,
 }
 
@@ -95,6 +109,7 @@ impl Session {
             phases: BTreeMap::new(),
             within: BTreeMap::new(),
             events: BTreeMap::new(),
+            described: BTreeSet::new(),
             ended: false,
         }
     }
@@ -114,10 +129,16 @@ impl Session {
         }
         let created: String = manifest.created.chars().filter(char::is_ascii_digit).collect();
         let host = file_name(&manifest.machine.host);
-        path.push(format!("events.out.tfevents.{created}.{host}.{}", manifest.sessions));
+        // Readers take files in the order of their names.
+        path.push(format!("events.out.tfevents.{created}.{host}.{:05}", manifest.sessions));
+        // A group is a row of the table, and a mean over its members: each rank is a row.
+        let mut group = manifest.run_id.clone();
+        if rank > 0 {
+            let _ = write!(group, "/rank-{rank:05}");
+        }
         let start = self.start();
         let mut values = Values::default();
-        values.session_start(&manifest.run_id, start, &self.hyperparameters());
+        values.session_start(&group, start, &self.hyperparameters());
         self.frames.add(start, 0, &values);
         self.path = Some(path);
     }
@@ -157,20 +178,22 @@ impl Session {
         (i128::from(anchor.unix_ns) + since) as f64 / 1e9
     }
 
-    /// Adds a window; true if it is time to write.
-    fn add(&mut self, window: &Record) -> bool {
+    /// Adds a window, behind so many steps of its lane; true if it is time to write.
+    fn add(&mut self, window: &Record, steps: u64) -> bool {
         let step = match window.kind {
             Kind::Step => window.step.unwrap_or(window.id),
             Kind::Epoch => window.epoch.unwrap_or(window.id),
             Kind::Phase => {
                 let name = window.phase.clone().unwrap_or_default();
-                let count = self.phases.entry((window.lane, name)).or_default();
-                *count += 1;
+                // There may be several in an epoch, and a reader keeps one value of each number.
+                let last = self.phases.get(&(window.lane, name.clone()));
+                let step = last.map_or(steps, |last| steps.max(last + 1));
+                self.phases.insert((window.lane, name), step);
                 if let (Some(parent), false) = (window.parent, window.metrics.is_empty()) {
                     let metrics = self.within.entry((window.lane, parent)).or_default();
                     metrics.extend(window.metrics.clone());
                 }
-                window.epoch.unwrap_or(*count)
+                step
             }
             Kind::End => {
                 let state = match window.status {
@@ -200,6 +223,13 @@ impl Session {
         let step = end.steps.filter(|steps| *steps > 0).or(end.epochs).unwrap_or(0);
         let at = self.wall_time(end.end);
         let mut values = self.values(end);
+        if self.manifest.sessions > 1 && end.quality >= Quality::Partial {
+            // What an earlier session may have told as the whole run's is not that any more.
+            let mark = if self.is_estimated() { " (estimated)" } else { "" };
+            for tag in ["energy/total_joules", "uncertainty/total_joules", "power/total_watts"] {
+                values.scalar(&format!("{tag}{mark}"), f64::NAN);
+            }
+        }
         values.markdown("summary", &self.summary(end, state));
         // Whether a run without an end is still going, its log does not know.
         if state != State::Running {
@@ -208,8 +238,13 @@ impl Session {
         self.frames.add(at, step, &values);
     }
 
+    /// Whether a model stands for a part of the total.
+    fn is_estimated(&self) -> bool {
+        self.manifest.sensors.iter().any(|it| it.in_total && model(it))
+    }
+
     /// The scalars of a window.
-    fn values(&self, window: &Record) -> Values {
+    fn values(&mut self, window: &Record) -> Values {
         let name = match window.kind {
             Kind::Step => "step".to_owned(),
             Kind::Epoch => "epoch".to_owned(),
@@ -219,11 +254,11 @@ impl Session {
         // Each lane counts its own steps.
         let name = if window.lane > 0 { format!("lane{}_{name}", window.lane) } else { name };
         let mut values = Values::default();
-        let model = |sensor: &Specification| sensor.provenance == Provenance::Model;
-        let sensors = &self.manifest.sensors;
-        let mark = mark(window.quality, sensors.iter().any(|it| it.in_total && model(it)));
+        let mark = mark(window.quality, self.is_estimated());
+        let Session { manifest, within, described, .. } = self;
+        let sensors = &manifest.sensors;
         let time = window.duration;
-        add_energy(&mut values, &name, "", &mark, window.estimate(), time);
+        add_energy(&mut values, described, &name, "", &mark, window.estimate(), time);
         values.scalar(&format!("time/{name}_seconds"), time.as_secs_f64());
         let shares = [("sample", window.energy_per_sample()), ("token", window.energy_per_token())];
         for (unit, energy) in shares {
@@ -233,18 +268,19 @@ impl Session {
             }
         }
         if let Some(net) = window.net() {
-            add_energy(&mut values, &format!("{name}_net"), "", &mark, net, time);
+            add_energy(&mut values, described, &format!("{name}_net"), "", &mark, net, time);
         }
         for (domain, share) in &window.domains {
             let modelled = sensors.iter().any(|it| it.domain.id == *domain && model(it));
             let mark = self::mark(share.quality, modelled);
-            add_energy(&mut values, &name, &format!("/{domain}"), &mark, share.estimate(), time);
+            let part = format!("/{domain}");
+            add_energy(&mut values, described, &name, &part, &mark, share.estimate(), time);
         }
         for (metric, value) in &window.metrics {
             values.scalar(&format!("{name}/{metric}"), *value);
         }
         // What was measured in an evaluation within an epoch is the epoch's, where it says nothing itself.
-        let within = self.within.get(&(window.lane, window.id));
+        let within = within.get(&(window.lane, window.id));
         for (metric, value) in within.into_iter().flatten().filter(|_| window.kind == Kind::Epoch) {
             if !window.metrics.contains_key(metric) {
                 values.scalar(&format!("{name}/{metric}"), *value);
@@ -291,6 +327,7 @@ impl Session {
 /// An energy, its uncertainty and the mean power, as far as there are any.
 fn add_energy(
     values: &mut Values,
+    described: &mut BTreeSet<String>,
     name: &str,
     part: &str,
     mark: &str,
@@ -301,11 +338,17 @@ fn add_energy(
     values.scalar(&format!("energy/{name}_joules{part}{mark}"), energy.as_joules());
     if let Some(uncertainty) = it.uncertainty {
         let tag = format!("uncertainty/{name}_joules{part}{mark}");
-        values.scalar(&tag, uncertainty.as_joules());
+        let first = described.insert(tag.clone());
+        let description = if first { "Standard uncertainty (k = 1), in joules." } else { "" };
+        values.described_scalar(&tag, uncertainty.as_joules(), description);
     }
     if let Some(power) = energy.over(time) {
         values.scalar(&format!("power/{name}_watts{part}{mark}"), power.as_watts());
     }
+}
+
+fn model(sensor: &Specification) -> bool {
+    sensor.provenance == Provenance::Model
 }
 
 /// What a series' tag says of its values, if they are not simply measured.
@@ -399,7 +442,7 @@ mod tests {
         });
         let (mut course, mut most) = (begun(&manifest), 0);
         for window in &windows {
-            course.settled(window);
+            course.settled(window, false);
             most = most.max(course.session.as_ref().unwrap().within.len());
         }
         assert_eq!(most, 1);
@@ -414,13 +457,13 @@ mod tests {
         });
         let mut course = begun(&manifest);
         for window in &windows {
-            let page = course.settled(window);
+            let page = course.settled(window, false);
             assert_eq!(page.is_some(), window.kind != Kind::Step, "{:?}", window.step);
         }
         let mut course = begun(&manifest);
         let steps = windows.iter().filter(|window| window.kind == Kind::Step);
         let pages: Vec<u64> =
-            steps.filter_map(|step| course.settled(step).and(step.step)).collect();
+            steps.filter_map(|step| course.settled(step, false).and(step.step)).collect();
         assert_eq!(pages, [21]);
     }
 }

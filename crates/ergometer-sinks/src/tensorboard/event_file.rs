@@ -58,15 +58,21 @@ impl EventFile {
 
     /// Writes frames. What cannot be written whole is cut off again: readers give up at half a frame.
     pub(super) fn append(&mut self, frames: &[u8]) -> Result<()> {
-        if let Err(cause) = self.file.write_all(frames) {
-            let _ = self.file.set_len(self.written);
-            return Err(Error::file("write", &self.path, cause).cure(
-                "make room; what is lost is written from the log by `ergometer export --format tensorboard`",
-            ));
+        let written = self.written;
+        let done = write_or_cut(&mut self.file, frames, |file| {
+            let _ = file.set_len(written);
+        });
+        if let Err(cause) = done {
+            return Err(Error::file("write", &self.path, cause));
         }
         self.written += frames.len() as u64;
         Ok(())
     }
+}
+
+/// Writes all, or else cuts off what got there of it.
+fn write_or_cut<W: Write>(out: &mut W, frames: &[u8], cut: impl FnOnce(&mut W)) -> io::Result<()> {
+    out.write_all(frames).inspect_err(|_| cut(out))
 }
 
 /// Events that are not written yet.
@@ -95,10 +101,15 @@ impl Frames {
         self.buffer.extend(masked(checksum(&event.0)).to_le_bytes());
     }
 
-    /// True if it is much that has gathered, or it has waited for long at `now`.
+    /// True if something has waited for long at `now`.
     pub(super) fn are_due(&mut self, now: Timestamp) -> bool {
         let since = *self.since.get_or_insert(now);
-        self.buffer.len() >= BUFFER || now.since(since) >= PATIENCE
+        now.since(since) >= PATIENCE
+    }
+
+    /// True if much has gathered.
+    pub(super) fn are_many(&self) -> bool {
+        self.buffer.len() >= BUFFER
     }
 
     /// What has gathered; `None` if that is nothing.
@@ -115,11 +126,21 @@ pub(super) struct Values(Message);
 impl Values {
     /// A scalar. A tensor of 64 bits would be more exact, and is not shown by TensorBoard's data server. What is no finite number
     /// is NaN, as the log has no other either.
-    #[expect(clippy::cast_possible_truncation, reason = "the format's precision")]
     pub(super) fn scalar(&mut self, tag: &str, number: f64) {
+        self.described_scalar(tag, number, "");
+    }
+
+    /// A scalar, with what its series is; a reader keeps what the first one says.
+    #[expect(clippy::cast_possible_truncation, reason = "the format's precision")]
+    pub(super) fn described_scalar(&mut self, tag: &str, number: f64, description: &str) {
         let mut value = Message::default();
         value.text(1, &one_line(tag));
         value.float(2, if number.is_finite() { number as f32 } else { f32::NAN });
+        if !description.is_empty() {
+            let mut metadata = metadata("scalars", &Message::default(), 1);
+            metadata.text(3, description);
+            value.message(9, &metadata);
+        }
         self.0.message(1, &value);
     }
 
@@ -130,7 +151,7 @@ impl Values {
         let mut value = Message::default();
         value.text(1, tag);
         value.message(8, &tensor);
-        value.message(9, &metadata("text", &Message::default()));
+        value.message(9, &metadata("text", &Message::default(), 2));
         self.0.message(1, &value);
     }
 
@@ -168,7 +189,7 @@ impl Values {
         let mut value = Message::default();
         value.text(1, tag);
         value.message(8, &tensor(1, 0));
-        value.message(9, &metadata("hparams", &plugin));
+        value.message(9, &metadata("hparams", &plugin, 2));
         self.0.message(1, &value);
     }
 }
@@ -184,9 +205,9 @@ fn tensor(element: u64, elements: u64) -> Message {
     tensor
 }
 
-/// Metadata that say which plugin a value is for. The class is 2, a tensor, also for what has none: the hyper-parameters of any
-/// other class are not listed.
-fn metadata(plugin: &str, content: &Message) -> Message {
+/// Metadata that say which plugin a value is for, and its class: 1 is a scalar. It is 2, a tensor, also for what has none: the
+/// hyper-parameters of any other class are not listed.
+fn metadata(plugin: &str, content: &Message, class: u64) -> Message {
     let mut data = Message::default();
     data.text(1, plugin);
     if !content.0.is_empty() {
@@ -194,7 +215,7 @@ fn metadata(plugin: &str, content: &Message) -> Message {
     }
     let mut metadata = Message::default();
     metadata.message(1, &data);
-    metadata.integer(4, 2);
+    metadata.integer(4, class);
     metadata
 }
 
@@ -318,17 +339,42 @@ mod tests {
         assert_eq!(file.written, 0);
     }
 
+    /// A disk that is full behind so many bytes.
+    struct Disk(Vec<u8>, usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match bytes.len().min(self.1 - self.0.len()) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                some => self.0.write(&bytes[..some]),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn what_comes_behind_a_failure_follows_the_last_whole_frame() {
+    fn half_a_frame_is_cut_off_and_the_next_one_follows_a_whole_one() {
+        let mut disk = Disk(Vec::new(), 8);
+        let mut write = |frames: &[u8]| {
+            let whole = disk.0.len();
+            let done = write_or_cut(&mut disk, frames, |disk| disk.0.truncate(whole));
+            (done.is_ok(), disk.0.clone())
+        };
+        assert_eq!(write(b"first"), (true, b"first".to_vec()));
+        assert_eq!(write(b"second"), (false, b"first".to_vec()));
+        assert_eq!(write(b"3rd"), (true, b"first3rd".to_vec()));
+
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/events");
         let mut file = EventFile::create(&path, 1.0).unwrap();
         file.append(b"one").unwrap();
-        // As if half of a frame had been written before the disk was full.
-        file.file.write_all(b"ha").unwrap();
+        write_or_cut(&mut file.file, b"ha", |_| ()).unwrap();
         file.file.set_len(file.written).unwrap();
         file.append(b"two").unwrap();
-        assert!(fs::read(&path).unwrap().ends_with(b"onetwo"));
+        assert!(fs::read(&path).unwrap().ends_with(b"onetwo"), "it goes behind the end");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{MANIFEST, lines_of};
+use super::{lines_of, manifest_of};
 use crate::error::{self, Error, Result};
 use crate::record::Manifest;
 use crate::units::Timestamp;
@@ -60,11 +60,7 @@ impl Journal {
     /// Replaces the manifest in one move.
     pub(crate) fn write_manifest(&mut self, manifest: &Manifest) {
         let written = self.open().and_then(|()| {
-            // The other ranks have sensors of their own, so each has a manifest.
-            let name = match self.rank {
-                0 => MANIFEST.to_owned(),
-                rank => format!("rank-{rank:05}.json"),
-            };
+            let name = manifest_of(self.rank);
             let (path, draft) =
                 (self.directory.join(&name), self.directory.join(format!(".{name}")));
             let text = serde_json::to_string_pretty(manifest).unwrap_or_default() + "\n";

@@ -37,6 +37,8 @@ pub(crate) struct Past {
     pub(crate) torn: u64,
     /// The last line's time, on its session's clock.
     pub(crate) last: Timestamp,
+    /// The last session's `end`, if it got that far: nothing that was used is missing then.
+    pub(crate) end: Option<Box<Record>>,
     /// Lines that could not be understood, each with its place.
     pub(crate) bad: Vec<String>,
     session: Option<(Timestamp, Timestamp)>,
@@ -92,6 +94,7 @@ impl Past {
 
     fn begin(&mut self, start: Start) {
         self.end_session();
+        self.end = None;
         self.sessions = start.session + 1;
         self.session = Some((start.start, start.start));
         self.last = start.start;
@@ -133,7 +136,10 @@ impl Past {
                 self.epochs.add(record);
             }
             Kind::Phase => {}
-            Kind::End => self.open_epochs.clear(),
+            Kind::End => {
+                self.open_epochs.clear();
+                self.end = Some(Box::new(record));
+            }
         }
     }
 

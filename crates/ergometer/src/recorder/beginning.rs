@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Recording;
-use crate::observer::Verdict;
+use crate::observer::{Earlier, Verdict};
 use crate::record::{Event, Start, StartKind};
 use crate::units::Timestamp;
 
@@ -16,10 +16,16 @@ impl Recording {
             observer.began(&manifest);
             Verdict::GoOn
         });
-        let past = self.run.past.epochs.clone();
-        if past.count > 0 {
+        if self.run.session() > 0 {
+            let past = &self.run.past;
+            let earlier = Earlier {
+                epochs: past.epochs.clone(),
+                steps: past.steps.clone(),
+                energy: past.total,
+                domains: past.domains.clone(),
+            };
             self.tell(self.run.start, |observer| {
-                observer.resumed(&past);
+                observer.resumed(&earlier);
                 Verdict::GoOn
             });
         }
@@ -41,10 +47,10 @@ impl Recording {
         self.run.journal.append(&line, false);
         if self.run.session() > 0 {
             let past = &self.run.past;
-            let mut detail = format!(
-                "continued after {} in earlier sessions; what they used after their last line is not known",
-                past.total
-            );
+            let mut detail = format!("continued after {} in earlier sessions", past.total);
+            if past.end.is_none() {
+                detail += "; what the last one used after its last line is not known";
+            }
             if past.torn > 0 {
                 detail += &format!("; a torn last line of {} bytes was cut off", past.torn);
             }

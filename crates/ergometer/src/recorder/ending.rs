@@ -36,7 +36,9 @@ impl Recording {
             Status::Panicked => State::Panicked,
             Status::Dropped | Status::Orphaned | Status::Interrupted => State::Dropped,
         };
-        self.publish(record.clone());
+        // What an observer has to say of the end is an event before it: the log has nothing behind the end.
+        self.tell(at, |observer| observer.settled(&record));
+        self.run.journal.append(&record, false);
         self.run.journal.flush(at, true);
         self.run.journal.write_manifest(&self.run.manifest);
         let summary = Summary {
@@ -77,26 +79,38 @@ impl Recording {
         }
         record.duration += past.duration;
         if past.total > Energy::ZERO {
-            record.quality = record.quality.max(Quality::Partial);
+            record.quality = record.quality.max(match &past.end {
+                Some(end) => end.quality,
+                None => Quality::Partial,
+            });
+            // Linearly: what the sensors' gain makes of it is common to all sessions.
+            let before = past.end.as_ref().map(|end| end.uncertainty.unwrap_or_default());
             let mut budget = Budget::default();
             for specification in &self.sensors {
-                let domain =
-                    past.domains.get(&specification.domain.id).copied().unwrap_or_default();
+                let id = &specification.domain.id;
+                let domain = past.domains.get(id).copied().unwrap_or_default();
                 if specification.in_total {
                     budget.add_gain(specification, domain, past.duration);
                 }
-                if let Some(share) = record.domains.get_mut(&specification.domain.id) {
+                if let Some(share) = record.domains.get_mut(id) {
+                    let told = past.end.as_ref().and_then(|end| end.domains.get(id));
+                    if told.is_none() && share.in_total {
+                        // Earlier sessions did not see this part.
+                        record.quality = record.quality.max(Quality::Partial);
+                    }
+                    share.quality =
+                        share.quality.max(told.map_or(Quality::Partial, |told| told.quality));
+                    let before = told.and_then(|told| told.uncertainty).unwrap_or_else(|| {
+                        let mut own = Budget::default();
+                        own.add_gain(specification, domain, past.duration);
+                        Energy::from_joules(own.uncertainty())
+                    });
                     share.energy = share.energy.map(|energy| energy + domain);
-                    let mut own = Budget::default();
-                    own.add_gain(specification, domain, past.duration);
-                    share.uncertainty = share
-                        .uncertainty
-                        .map(|uncertainty| uncertainty + Energy::from_joules(own.uncertainty()));
+                    share.uncertainty = share.uncertainty.map(|uncertainty| uncertainty + before);
                 }
             }
-            record.uncertainty = record
-                .uncertainty
-                .map(|uncertainty| uncertainty + Energy::from_joules(budget.uncertainty()));
+            let before = before.unwrap_or_else(|| Energy::from_joules(budget.uncertainty()));
+            record.uncertainty = record.uncertainty.map(|uncertainty| uncertainty + before);
         }
         record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
         record.remainder = record.energy.map(|energy| energy - self.epochs.energy);

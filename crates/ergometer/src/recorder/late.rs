@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::Recording;
-use crate::observer::Verdict;
 use crate::record::Event;
 use crate::units::Timestamp;
 
@@ -24,10 +23,7 @@ impl Recording {
             self.epochs.note(epoch, &metrics);
             let event = Event { epoch: Some(epoch), metrics, ..self.event(now, "metrics") };
             self.run.journal.append(&event, false);
-            self.run.observers.tell(|observer| {
-                observer.happened(&event);
-                Verdict::GoOn
-            });
+            self.tell_of(&event);
         }
     }
 }
