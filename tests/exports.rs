@@ -402,11 +402,7 @@ fn codecarbons_file_is_written_with_a_word_on_estimates() {
         err
     });
     assert_eq!(said[0], "");
-    assert!(
-        said[1].contains(": estimated by a model, not measured; say it beside"),
-        "{}",
-        said[1]
-    );
+    assert!(said[1].contains(": estimated by a model, not measured; say it beside"), "{}", said[1]);
 }
 
 /// The run as one that was killed, while another program used the machine.

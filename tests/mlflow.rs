@@ -289,6 +289,21 @@ fn what_was_lost_is_counted_and_an_upload_tells_it_once() {
 }
 
 #[test]
+fn what_somebody_wrote_on_the_server_since_is_left_where_nothing_is_missing() {
+    let (lab, server) = (Lab::new(), Tracking::start());
+    let log = trained(&lab, measured(&lab).run("mlp"), 2);
+    server.sink().upload(&log).unwrap();
+    {
+        let mut state = server.state.lock().unwrap();
+        state.runs[0].tags.insert("mlflow.note.content".to_owned(), "mine".to_owned());
+        state.runs[0].status = "FAILED".to_owned();
+    }
+    assert_eq!(server.sink().upload(&log).unwrap().0.sent, 0);
+    let run = server.run();
+    assert_eq!((run.tags["mlflow.note.content"].as_str(), run.status.as_str()), ("mine", "FAILED"));
+}
+
+#[test]
 fn a_run_that_somebody_else_has_begun_is_added_to_and_left_open() {
     let (lab, server) = (Lab::new(), Tracking::start());
     let theirs = Stored {

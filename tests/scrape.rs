@@ -1,6 +1,7 @@
 //! What monitoring is told: Prometheus by asking, a file or a gateway, and OpenTelemetry's collectors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -363,8 +364,8 @@ fn a_textfile_is_whole_and_ends_with_the_log_s_totals() {
     delivery.wait(Duration::from_secs(20)).unwrap();
     let mut tally = Tally::default();
     replay(&log, &mut tally).unwrap();
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), prometheus::text([&tally]));
-    let beside = std::fs::read_dir(lab.logs.path()).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), prometheus::text([&tally]));
+    let beside = fs::read_dir(lab.logs.path()).unwrap();
     let left = beside.filter(|entry| {
         entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run.prom.")
     });
@@ -533,6 +534,34 @@ fn a_busy_collector_is_asked_again_and_what_it_refuses_is_counted_and_said() {
     trained(&lab, "mlp", |run| run.observe(sink));
     let lost = delivery.wait(Duration::from_secs(20)).unwrap_err().to_string();
     assert!(lost.contains("refused 2 points") && delivery.lost() > 0, "{lost}");
+}
+
+#[test]
+fn what_a_collector_repeats_of_a_token_is_not_repeated() {
+    let partial = "HTTP/1.1 200 OK\r\nContent-Length: 97\r\n\r\n\
+        {\"partialSuccess\":{\"rejectedDataPoints\":\"2\",\"errorMessage\":\"not for Bearer s3cret, s3cret-team\"}}";
+    let (lab, (address, _got)) = (Lab::new(), collector(vec![partial; 50]));
+    let sink = Otlp::new(format!("http://{address}")).unwrap().bearer("s3cret").unwrap();
+    let delivery = sink.delivery();
+    let log = trained(&lab, "mlp", |run| run.observe(sink));
+    let lost = delivery.wait(Duration::from_secs(20)).unwrap_err().to_string();
+    assert!(lost.contains("refused 2 points: not for …, …-team"), "{lost}");
+    assert!(
+        !fs::read_to_string(log.directory().join("rank-00000.jsonl")).unwrap().contains("s3cret")
+    );
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_asked_for_again() {
+    let broken = "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\n{\"partial";
+    let (lab, (address, got)) = (Lab::new(), collector(vec![broken]));
+    let sink = Otlp::new(format!("http://{address}")).unwrap();
+    let delivery = sink.delivery();
+    trained(&lab, "mlp", |run| run.observe(sink));
+    delivery.wait(Duration::from_secs(20)).unwrap();
+    let all: Vec<Got> = got.try_iter().collect();
+    assert_eq!(all[0].body, all[1].body);
+    assert_eq!(delivery.lost(), 0);
 }
 
 #[test]

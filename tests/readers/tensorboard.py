@@ -57,7 +57,7 @@ def expected(run):
     modelled = {s["domain"]["id"] for s in manifest["sensors"] if s["provenance"] == "model"}
     model = any(s["in_total"] and s["domain"]["id"] in modelled for s in manifest["sensors"])
     scalars = defaultdict(list)
-    phases, within, clock = defaultdict(int), defaultdict(dict), None
+    steps, phases, within, clock = defaultdict(int), {}, defaultdict(dict), None
 
     def energies(place, name, part, marked, it, duration, energy="energy_j", u="u_j"):
         if it.get(energy) is None:
@@ -88,9 +88,12 @@ def expected(run):
         name = f"lane{lane}_{name}" if lane else name
         metrics = dict(it.get("metrics", {}))
         step = int(it.get({"step": "step", "epoch": "epoch"}.get(kind, "-"), 0))
-        if kind == "phase":
-            phases[lane, it["phase"]] += 1
-            step = int(it.get("epoch", phases[lane, it["phase"]]))
+        if kind == "step":
+            steps[lane] = step
+        elif kind == "phase":
+            # Behind the steps so far, and behind the last phase of its name.
+            step = max(steps[lane], phases.get((lane, it["phase"]), -1) + 1)
+            phases[lane, it["phase"]] = step
             within[lane, it.get("parent")].update(metrics)
         elif kind == "epoch":
             metrics = within[lane, it["id"]] | metrics
@@ -103,6 +106,10 @@ def expected(run):
             value = numpy.float32("nan" if value is None else float(value))
             scalars[one_line(tag)].append((step, value, at))
 
+        if kind == "end" and int(it["session"]) > 0 and it["quality"] in ("partial", "unresolved"):
+            # What an earlier session told as the whole run's total is withdrawn.
+            for tag in ("energy/total_joules", "uncertainty/total_joules", "power/total_watts"):
+                place(tag + (" (estimated)" if model else ""), None)
         duration = nano(it["duration_s"])
         marked = mark(it["quality"], model)
         energies(place, name, "", marked, it, duration)

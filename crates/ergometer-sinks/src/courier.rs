@@ -166,7 +166,8 @@ impl<T: Send + 'static> Courier<T> {
         }
         // While it is gone, one message is enough.
         let lost = state.lost - state.told;
-        if lost == 0 || state.fault.is_some() {
+        // A place that is too slow for good would fill the log: said is when it has become twice as many.
+        if lost == 0 || state.lost < state.told * 2 || state.fault.is_some() {
             return None;
         }
         state.told = state.lost;
@@ -181,7 +182,7 @@ impl<T: Send + 'static> Courier<T> {
         state.hurry = state.fault.is_some();
         self.desk.changed.notify_all();
         let is_tried = |state: &mut State<T>| state.hurry && !state.done;
-        let waited = self.desk.changed.wait_timeout_while(state, MOMENT * 5, is_tried);
+        let waited = self.desk.changed.wait_timeout_while(state, MOMENT, is_tried);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let Some(fault) = &state.fault else {
             drop(state);
@@ -195,15 +196,12 @@ impl<T: Send + 'static> Courier<T> {
         Some(self.desk.said(&text))
     }
 
-    /// Nothing comes any more; waits a moment for what is under way.
+    /// Nothing comes any more; waits a moment for what is under way, unless it is known to get nowhere.
     pub(crate) fn close(&self) {
-        {
-            let mut state = self.desk.lock();
-            state.done |= !state.started;
-            state.until = state.until.or(Instant::now().checked_add(CLOSING));
-            self.desk.changed.notify_all();
+        self.desk.close();
+        if self.desk.lock().fault.is_none() {
+            self.desk.wait(MOMENT);
         }
-        self.desk.wait(MOMENT);
     }
 
     pub(crate) fn delivery(&self) -> Delivery {
@@ -213,9 +211,7 @@ impl<T: Send + 'static> Courier<T> {
 
 impl<T> Drop for Courier<T> {
     fn drop(&mut self) {
-        let mut state = self.desk.lock();
-        state.until = state.until.or(Instant::now().checked_add(CLOSING));
-        self.desk.changed.notify_all();
+        self.desk.close();
     }
 }
 
@@ -239,6 +235,14 @@ impl<T> Desk<T> {
     fn said(&self, what: &str) -> String {
         let end = if self.later.is_empty() { "" } else { "; " };
         format!("{}: {what}{end}{}", self.what, self.later)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        // Of a run that never began, nobody works here.
+        state.done |= !state.started;
+        state.until = state.until.or(Instant::now().checked_add(CLOSING));
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

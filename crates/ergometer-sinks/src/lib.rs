@@ -101,6 +101,8 @@ fn tell(line: Line, manifest: &Manifest, sink: &mut dyn Observer, begun: &mut bo
         Line::Window(window) => {
             sink.settled(&window);
         }
+        // What a killed run is read from; a run does not tell it either.
+        Line::Event(event) if event.event == "progress" => {}
         Line::Event(event) => sink.happened(&event),
     }
 }

@@ -81,6 +81,10 @@ impl Post {
                     .cure("begin it with http:// or https://"));
             }
         }
+        if uri.query().is_some() && !is_encrypted(&url) && !is_local(&url) {
+            return Err(Error::invalid("what stands behind a `?` of the address would go to another machine for anyone to read")
+                .cure("give an address that begins with https://"));
+        }
         // A redirection could take a secret to somebody else, so none is followed.
         let mut config = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
@@ -101,8 +105,10 @@ impl Post {
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("the name"))?;
         let mut value = HeaderValue::from_str(value).map_err(|_| invalid("the value"))?;
         value.set_sensitive(true);
-        let secret =
-            ["auth", "cookie", "key", "token", "secret", "pass", "cred", "session", "sign"];
+        let secret = [
+            "auth", "cookie", "key", "token", "secret", "pass", "cred", "session", "sign", "team",
+            "dsn", "licen", "access", "private",
+        ];
         let is_secret = secret.iter().any(|word| key.as_str().contains(word));
         if is_secret && !is_encrypted(&self.url) && !is_local(&self.url) {
             return Err(Error::invalid(format!(
@@ -113,6 +119,17 @@ impl Post {
         }
         self.headers.push((key, value));
         Ok(self)
+    }
+
+    /// What a place said, without the headers that it was told.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        let values = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        // `Bearer` says nothing; what follows it does.
+        let secrets = values.flat_map(|value| [Some(value), value.split_whitespace().last()]);
+        secrets
+            .flatten()
+            .filter(|secret| !secret.is_empty())
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
 
     /// Where it sends to.
@@ -178,8 +195,16 @@ impl Post {
         let wait = answer.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok());
         let wait = wait.and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
         let status = answer.status();
-        let text = answer.body_mut().with_config().limit(limit).read_to_string();
-        Ok(Answer { status, text: text.unwrap_or_default(), wait })
+        match answer.body_mut().with_config().limit(limit).read_to_vec() {
+            // Some answer in protobuf.
+            Ok(body) => Ok(Answer { status, text: String::from_utf8_lossy(&body).into(), wait }),
+            Err(ureq::Error::BodyExceedsLimit(_)) => Err(Failure::Never(Error::lost(format!(
+                "`{}` answers with more than {limit} bytes",
+                self.place()
+            )))),
+            // It went away while it was answering.
+            Err(error) => Err(Failure::Later(self.unreached(&error), None)),
+        }
     }
 
     fn unreached(&self, error: &ureq::Error) -> Error {
@@ -246,14 +271,11 @@ mod tests {
         assert!(!format!("{post:?}").contains("s3cret"));
         let refusals = [
             Post::new("http://me:s3cret@127.0.0.1/", EXAMPLE).unwrap_err(),
+            Post::new("http://example.org/?key=s3cret", EXAMPLE).unwrap_err(),
             Post::new("http://127.0.0.1/", EXAMPLE).unwrap().header("x", "s3cret\n").unwrap_err(),
             Post::new("http://example.org/", EXAMPLE)
                 .unwrap()
                 .header("Authorization", "s3cret")
-                .unwrap_err(),
-            Post::new("http://example.org/?key=s3cret", EXAMPLE)
-                .unwrap()
-                .header("x-api-key", "a")
                 .unwrap_err(),
         ];
         for refusal in refusals {
@@ -298,6 +320,7 @@ mod tests {
     fn what_is_no_address_of_http_is_refused() {
         for bad in [
             "",
+            "http://example.org/?key=s3cret",
             "127.0.0.1:4318",
             "ftp://127.0.0.1/",
             "file:///etc/passwd",

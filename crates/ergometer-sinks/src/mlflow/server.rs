@@ -51,6 +51,8 @@ struct Found {
     joined: bool,
     /// It was made just now.
     new: bool,
+    /// It has not been ended.
+    goes_on: bool,
     /// The params and metrics that it has.
     params: BTreeSet<String>,
     metrics: BTreeSet<String>,
@@ -161,7 +163,10 @@ impl Server {
             patiently(again, || server.log(&run.id, points))?;
             uploaded.sent += points.len();
         }
-        if let Some(end) = end {
+        // A description and a state that somebody has changed since are theirs, where there is nothing new.
+        if let Some(end) = end
+            && (uploaded.sent > 0 || run.goes_on)
+        {
             patiently(again, || server.end(&run, &facts, &end))?;
         }
         server.refusal().map_or(Ok(uploaded), Err)
@@ -236,6 +241,9 @@ impl Server {
             // A run that has been deleted refuses everything, and a store that is out of order does.
             if !mem::replace(&mut looked, true) {
                 self.get(run)?;
+                if status == StatusCode::INTERNAL_SERVER_ERROR {
+                    self.write_anything(run)?;
+                }
             }
             if some.len() > 1 {
                 let half = some.split_off(some.len() / 2);
@@ -248,6 +256,12 @@ impl Server {
             self.refused.extend(keys.map(str::to_owned));
         }
         Ok(())
+    }
+
+    /// Fails if the server cannot write anything at all now: its disk is full, or its data base locked.
+    fn write_anything(&self, run: &str) -> Tried<()> {
+        let tag = pair(&("ergometer.store".to_owned(), "writable".to_owned()));
+        self.ask("runs/log-batch", Some(json!({ "run_id": run, "tags": [tag] }))).map(drop)
     }
 
     /// Whether a refusal is about what was sent, and not about the moment.
@@ -311,8 +325,9 @@ impl Server {
         let experiment = run["info"]["experiment_id"].as_str().unwrap_or_default().to_owned();
         let tags = run["data"]["tags"].as_array().into_iter().flatten();
         let joined = tags.into_iter().any(|tag| tag["key"] == JOINED);
+        let goes_on = run["info"]["status"] == "RUNNING";
         let (params, metrics) = (keys("params"), keys("metrics"));
-        Ok(Found { id: id.to_owned(), experiment, joined, new: false, params, metrics })
+        Ok(Found { id: id.to_owned(), experiment, joined, new: false, goes_on, params, metrics })
     }
 
     /// The run that has our tag, in whichever experiment: told to another one, its energy would count twice.
@@ -397,7 +412,7 @@ impl Server {
         });
         let answer = self.ask("runs/create", Some(run))?;
         let id = answer["run"]["info"]["run_id"].as_str().ok_or_else(|| self.not_mlflow())?;
-        Ok(Found { id: id.to_owned(), experiment, new: true, ..Found::default() })
+        Ok(Found { id: id.to_owned(), experiment, new: true, goes_on: true, ..Found::default() })
     }
 
     /// The experiment of this name, made if it is not there.

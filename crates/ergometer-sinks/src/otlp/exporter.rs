@@ -177,7 +177,7 @@ fn send(post: &Post, resource: &Resource, tally: &Tally) -> std::result::Result<
         return Ok(());
     }
     let why = partial["errorMessage"].as_str().unwrap_or("it does not say why");
-    let (place, why) = (post.place(), shortened(why));
+    let (place, why) = (post.place(), shortened(&post.masked(why)));
     Err(Failure::Never(Error::lost(format!("`{place}` refused {rejected} points: {why}"))))
 }
 

@@ -57,7 +57,7 @@ impl Course {
             session.frames.add(session.wall_time(event.at), epoch, &values);
             return if waits { None } else { session.page() };
         }
-        if event.event != "progress" && !session.ended {
+        if !session.ended {
             let thing = (event.event.clone(), event.domain.clone());
             *session.events.entry(thing).or_default() += 1;
         }
