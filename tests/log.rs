@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ergometer::log::Line;
-use ergometer::{Energy, Kind, Meter, Record, RunLog, Status, Summary};
+use ergometer::{Energy, Kind, Meter, Quality, Record, RunLog, Status, Summary};
 
-use crate::lab::{Lab, check_schema, check_sums, constant, cpu, lines, of, windows};
+use crate::lab::{Lab, check_schema, check_sums, constant, cpu, gpu, lines, of, windows};
 
 /// Trains `epochs` of five steps of 100 ms at 100 W.
 fn train(lab: &Lab, run: &ergometer::Run, epochs: std::ops::RangeInclusive<u64>) {
@@ -122,6 +122,25 @@ fn a_resumed_run_goes_on_with_its_numbers_and_its_joules() {
             .iter()
             .any(|line| matches!(line, Line::Event(event) if event.event == "resumed"))
     );
+}
+
+#[test]
+fn a_session_that_sees_less_or_more_than_those_before_is_partial() {
+    let lab = Lab::new();
+    let (less, more) =
+        (lab.meter([cpu(constant(100.0))]), lab.meter([cpu(constant(100.0)), gpu(constant(50.0))]));
+    for (first, second) in [(&more, &less), (&less, &more)] {
+        let run = first.run("moved").start().unwrap();
+        lab.pass(2_000);
+        let path = run.path().to_owned();
+        assert_eq!(run.finish().unwrap().end.quality, Quality::Measured);
+        let run = second.resume(&path).unwrap().start().unwrap();
+        lab.pass(2_000);
+        let end = run.finish().unwrap().end;
+        assert_eq!(end.quality, Quality::Partial);
+        let off = (end.energy.unwrap().as_joules() - 500.0).abs();
+        assert!(off <= 2.0 * end.uncertainty.unwrap().as_joules(), "{}", end.estimate());
+    }
 }
 
 #[test]

@@ -79,10 +79,16 @@ impl Recording {
         }
         record.duration += past.duration;
         if past.total > Energy::ZERO {
-            record.quality = record.quality.max(match &past.end {
-                Some(end) => end.quality,
-                None => Quality::Partial,
-            });
+            // Parts that an earlier session saw and this one does not are missing now.
+            let sees = |end: &Record| {
+                let mut parts = end.domains.iter().filter(|(_, share)| share.in_total);
+                parts.all(|(id, _)| record.domains.contains_key(id))
+            };
+            let quality = match &past.end {
+                Some(end) if sees(end) => end.quality,
+                _ => Quality::Partial,
+            };
+            record.quality = record.quality.max(quality);
             // Linearly: what the sensors' gain makes of it is common to all sessions.
             let before = past.end.as_ref().map(|end| end.uncertainty.unwrap_or_default());
             let mut budget = Budget::default();
