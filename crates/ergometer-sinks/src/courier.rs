@@ -29,8 +29,8 @@ pub(crate) enum Failure {
 
 /// What was lost, or is about to be: a handle that outlives the run.
 ///
-/// `finish` waits a tenth of a second for what is under way in each sink, and at most half a second more where the last try
-/// failed; this waits for as long as it is asked to.
+/// `finish` waits a tenth of a second for each sink, and tries a place that failed once more; this waits for as long as it is
+/// asked to.
 #[derive(Clone)]
 pub struct Delivery(Arc<dyn Await>);
 
