@@ -164,15 +164,12 @@ impl<T: Send + 'static> Courier<T> {
             state.told = state.lost;
             return Some(text);
         }
-        // While it is gone, one message is enough.
-        let lost = state.lost - state.told;
-        // A place that is too slow for good would fill the log: said is when it has become twice as many.
-        if lost == 0 || state.lost < state.told * 2 || state.fault.is_some() {
+        // While it is gone, one message is enough; and a place that is too slow for good would fill the log, so that is said
+        // when it has become twice as many.
+        if state.fault.is_some() || state.lost < state.told * 2 {
             return None;
         }
-        state.told = state.lost;
-        let text = format!("{lost} times what it was to tell was lost: {}", state.why());
-        Some(self.desk.said(&text))
+        self.desk.losses(&mut state)
     }
 
     /// What there is to say when a run is over: from a place that still fails, how much of it has not arrived.
@@ -185,8 +182,8 @@ impl<T: Send + 'static> Courier<T> {
         let waited = self.desk.changed.wait_timeout_while(state, MOMENT, is_tried);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let Some(fault) = &state.fault else {
-            drop(state);
-            return self.news();
+            // Nothing is asked after this, so that it is all said, however little it is.
+            return self.desk.losses(&mut state);
         };
         let missing = state.lost + state.queue.len() as u64;
         let text = format!(
@@ -231,6 +228,14 @@ impl<T> State<T> {
 }
 
 impl<T> Desk<T> {
+    /// What was lost since it was last told.
+    fn losses(&self, state: &mut State<T>) -> Option<String> {
+        let lost = state.lost - state.told;
+        state.told = state.lost;
+        let text = format!("{lost} times what it was to tell was lost: {}", state.why());
+        (lost > 0).then(|| self.said(&text))
+    }
+
     /// A message of its own.
     fn said(&self, what: &str) -> String {
         let end = if self.later.is_empty() { "" } else { "; " };
@@ -438,6 +443,20 @@ impl<T> fmt::Debug for Courier<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_are_told_when_they_have_doubled_and_the_rest_at_the_end() {
+        let courier = Courier::<u32>::queue("a place".to_owned(), 1, "");
+        let lose = |times: u64| {
+            courier.desk.lock().lose(times);
+            courier.news()
+        };
+        let told = [1, 1, 1, 1, 1].map(|times| lose(times).is_some());
+        assert_eq!(told, [true, true, false, true, false]);
+        let rest = courier.outcome().unwrap();
+        assert!(rest.contains(": 1 times what it was to tell was lost"), "{rest}");
+        assert_eq!(courier.outcome(), None);
+    }
 
     #[cfg(feature = "http")]
     #[test]
