@@ -146,6 +146,21 @@ fn others_who_come_late_are_seen_at_the_end() {
 }
 
 #[test]
+fn a_look_that_failed_is_not_the_last() {
+    let (lab, mut proc) = (Lab::new(), Proc::new());
+    let run = meter(&lab, &proc, [cpu(constant(80.0))]).run("handles").start().unwrap();
+    let path = run.path().to_owned();
+    fs::remove_file(proc.root.path().join("stat")).unwrap();
+    lab.pass(70_000);
+    proc.pass(120, 2.0, 0.0, 1.0);
+    lab.pass(50_000);
+    run.finish().unwrap();
+    let told = events(&path, "contention");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].detail.as_deref().unwrap().contains("over the last 120s"), "{told:?}");
+}
+
+#[test]
 fn a_machine_without_proc_is_watched_by_nobody() {
     let (lab, proc) = (Lab::new(), Proc::new());
     fs::remove_file(proc.root.path().join("stat")).unwrap();

@@ -46,9 +46,14 @@ impl Contention {
         if time < if over { FIRST } else { self.pause } {
             return None;
         }
+        let Some(read) = CpuTime::read(&self.procfs) else {
+            // For lack of a file handle, say. The next look sees all of the time since the last.
+            self.pause = time + EACH;
+            return None;
+        };
         self.pause = EACH;
-        self.last = CpuTime::read(&self.procfs).map(|time| (now, time));
-        let passed = self.last?.1.since(before)?;
+        self.last = Some((now, read));
+        let passed = read.since(before)?;
         let (others, load) = (passed.others()?, passed.load()?);
         if others < MUCH / 2.0 {
             self.told = 0.0;

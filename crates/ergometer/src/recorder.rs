@@ -73,17 +73,21 @@ const LAST_EDGE: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(30);
 
 impl Recorder {
-    /// Settles and writes until the run is finished. Runs on a thread of its own.
-    pub(crate) fn record(self) {
+    /// Notes how things stand at the run's start; what this gives settles and writes until the run is finished, on a
+    /// thread of its own.
+    pub(crate) fn begin(self) -> impl FnOnce() + Send + 'static {
         let course = Arc::clone(&self.course);
         let outbox = Arc::clone(&self.outbox);
         let (channels, serial) = (self.channels.clone(), self.serial);
-        let result = Recording::new(self).run();
-        for channel in &channels {
-            channel.told().horizons.remove(&serial);
+        let recording = Recording::new(self);
+        move || {
+            let result = recording.run();
+            for channel in &channels {
+                channel.told().horizons.remove(&serial);
+            }
+            course.finished.store(true, Ordering::Release);
+            outbox.close(result);
         }
-        course.finished.store(true, Ordering::Release);
-        outbox.close(result);
     }
 
     fn session(&self) -> u32 {

@@ -221,11 +221,12 @@ impl RunBuilder {
             observers: self.observers,
             procfs: meter.procfs.clone(),
         };
+        let record = recorder.begin();
         let presence = clock.attend();
         let spawned =
             std::thread::Builder::new().name("ergometer recorder".to_owned()).spawn(move || {
                 let _presence = presence;
-                recorder.record();
+                record();
             });
         if let Err(error) = spawned {
             meter.end_run();
