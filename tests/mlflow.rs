@@ -186,7 +186,7 @@ fn what_has_not_arrived_at_the_end_is_said_before_the_log_s_last_line_with_the_c
         );
     }
     // One of the three may be on its way just then.
-    let is_told = |count| left.contains(&format!("over, and {count} times what it was to tell"));
+    let is_told = |count| left.contains(&format!("over, and {count} messages have not arrived"));
     assert!(is_told(2) || is_told(3), "{left}");
     assert_eq!(summary.events[&("mlflow".to_owned(), None)], 2);
     let last = lines(&path).pop().unwrap();

@@ -187,7 +187,8 @@ impl<T: Send + 'static> Courier<T> {
         };
         let missing = state.lost + state.queue.len() as u64;
         let text = format!(
-            "the run is over, and {missing} times what it was to tell has not arrived, nor has its end: {fault}"
+            "the run is over, and {} not arrived, nor has its end: {fault}",
+            counted(missing, "has", "have")
         );
         (state.news, state.told) = (false, state.lost);
         Some(self.desk.said(&text))
@@ -232,7 +233,7 @@ impl<T> Desk<T> {
     fn losses(&self, state: &mut State<T>) -> Option<String> {
         let lost = state.lost - state.told;
         state.told = state.lost;
-        let text = format!("{lost} times what it was to tell was lost: {}", state.why());
+        let text = lost_for(lost, &state.why());
         (lost > 0).then(|| self.said(&text))
     }
 
@@ -288,8 +289,7 @@ impl<T> Desk<T> {
         };
         self.changed.notify_all();
         if lost > 0 {
-            let text = format!("{lost} times what it was to tell was lost: {why}");
-            log::warn!("ergometer: {}", self.said(&text));
+            log::warn!("ergometer: {}", self.said(&lost_for(lost, &why)));
         }
     }
 
@@ -411,7 +411,7 @@ impl Delivery {
         }
         let what = self.0.what();
         let error = Error::lost(if done {
-            format!("{what}: {lost} times what it was to tell was lost: {}", self.0.why())
+            format!("{what}: {}", lost_for(lost, &self.0.why()))
         } else {
             format!("{what}: the last has not arrived after {patience:?}: {}", self.0.why())
         });
@@ -440,6 +440,17 @@ impl<T> fmt::Debug for Courier<T> {
     }
 }
 
+fn lost_for(lost: u64, why: &str) -> String {
+    format!("{} lost, in whole or in part: {why}", counted(lost, "was", "were"))
+}
+
+fn counted(messages: u64, one: &str, several: &str) -> String {
+    match messages {
+        1 => format!("1 message {one}"),
+        _ => format!("{messages} messages {several}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,7 +465,10 @@ mod tests {
         let told = [1, 1, 1, 1, 1].map(|times| lose(times).is_some());
         assert_eq!(told, [true, true, false, true, false]);
         let rest = courier.outcome().unwrap();
-        assert!(rest.contains(": 1 times what it was to tell was lost"), "{rest}");
+        assert!(
+            rest.contains(": 1 message was lost, in whole or in part: it was too slow"),
+            "{rest}"
+        );
         assert_eq!(courier.outcome(), None);
     }
 
@@ -471,7 +485,10 @@ mod tests {
         courier.give(true);
         courier.close();
         let lost = delivery.wait(Duration::from_secs(20)).unwrap_err().to_string();
-        assert!(lost.contains("1 times") && lost.contains("it is not taken"), "{lost}");
+        assert!(
+            lost.contains("1 message was lost, in whole or in part: it is not taken"),
+            "{lost}"
+        );
         assert!(lost.ends_with("; read the log"), "{lost}");
     }
 
