@@ -47,7 +47,7 @@ fi
 
 profile=${PROFILE:-release}
 say "our own programs ($profile)"
-cargo build --quiet --profile "$profile" -p ergometer-cli -p ergometer-sinks --features ergometer-sinks/http --examples --bins
+cargo build --quiet --profile "$profile" -p ergometer-cli -p ergometer-sinks --features ergometer-cli/tls,ergometer-sinks/tls --examples --bins
 built=$target/$([[ $profile == dev ]] && echo debug || echo "$profile")
 export ERGOMETER=$built/ergometer WIDTHS=$built/examples/widths MONITORED=$built/examples/monitored PYTHON=$home/venv/bin/python
 

@@ -1,4 +1,4 @@
-# needs: mlflow==3.17.2
+# needs: mlflow==3.17.2 cryptography==50.0.2
 """A real MLflow server shows what trainings and logs tell it, is killed in between, and has everything once.
 
 On loopback, with a data base of SQLite. Everything is read back by MLflow's own client, and the rows of its tables are counted.
@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import statistics
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-sys.path.pop(0)  # this file is called as the package is
+sys.path[0] += "/parts"  # this file is called as the package is
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", GIT_PYTHON_REFRESH="quiet")
+from authority import Authority  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 SCRATCH, RUNS = Path(os.environ["SCRATCH"]), Path(os.environ["RUNS"])
@@ -32,16 +34,21 @@ class Server:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
 
-    def start(self):
+    def start(self, authority=None):
+        self.url = f"http{'s' if authority else ''}://127.0.0.1:{self.port}"
         log = open(SCRATCH / "server.log", "a")
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", f"sqlite:///{SCRATCH}/mlflow.db", "--workers", "1"]
         command += ["--artifacts-destination", str(SCRATCH / "artifacts")]
+        handlers = [urllib.request.ProxyHandler({})]
+        if authority:
+            file = authority.server("mlflow")
+            command += ["--uvicorn-opts", f"--ssl-certfile {file} --ssl-keyfile {file}"]
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=authority.file)))
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=SCRATCH, start_new_session=True)
-        open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        open_url = urllib.request.build_opener(*handlers).open
         for _ in range(1_200):
             assert self.process.poll() is None, (SCRATCH / "server.log").read_text()[-2_000:]
             try:
@@ -388,6 +395,21 @@ def long(run):
     print(f"a metric of {len(values)} values: read back in pages; an export of nothing new takes {took:.1f} s")
 
 
+def encrypted():
+    """A server of https with a certificate of one's own authority is told live and by an export."""
+    server.kill()
+    authority = Authority(SCRATCH, "authority")
+    server.start(authority)
+    os.environ["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(authority.file)
+    process, runs = train("encrypted", 4)
+    assert process.wait(timeout=60) == 0, (SCRATCH / "encrypted.log").read_text()
+    run = the_run(runs)
+    there = agree(run, stored(run.name))
+    export(runs)
+    assert histories(stored(run.name)) == there
+    print(f"https: {sum(map(len, there.values()))} values told live, none by the export behind it")
+
+
 all_of = all
 
 
@@ -401,6 +423,7 @@ def main():
     everything()
     hostile(run)
     long(run)
+    encrypted()
 
 
 try:

@@ -17,6 +17,8 @@
 mod server;
 mod told;
 
+use std::path::Path;
+
 use ergometer::record::{Event, Manifest};
 use ergometer::{Energy, Error, Observer, Record, Result, RunLog, Summary, Timestamp, Verdict};
 
@@ -69,11 +71,12 @@ impl Mlflow {
     }
 
     /// As MLflow's variables say: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME` or `_ID`, `MLFLOW_RUN_ID`,
-    /// `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`. `None` where no server is named. As MLflow's own
-    /// client does, it sends a user with a password rather than a token, and a token rather than one of the two alone.
+    /// `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`, and `MLFLOW_TRACKING_SERVER_CERT_PATH`. `None` where
+    /// no server is named. As MLflow's own client does, it sends a user with a password rather than a token, and a token rather
+    /// than one of the two alone. `MLFLOW_TRACKING_INSECURE_TLS` is not followed.
     ///
     /// # Errors
-    /// As [`new`](Mlflow::new) and [`bearer`](Mlflow::bearer), or if a user has no password, or a password no user, and there is
+    /// As [`new`](Mlflow::new), [`bearer`](Mlflow::bearer) and [`certificate`](Mlflow::certificate), or if a user has no password, or a password no user, and there is
     /// no token. No message repeats a secret.
     pub fn from_env() -> Result<Option<Mlflow>> {
         Mlflow::from_variables(|name| std::env::var(name).ok())
@@ -95,6 +98,9 @@ impl Mlflow {
         }
         if let Some(id) = named("MLFLOW_RUN_ID") {
             mlflow = mlflow.join(id);
+        }
+        if let Some(file) = named("MLFLOW_TRACKING_SERVER_CERT_PATH") {
+            mlflow = mlflow.certificate(file)?;
         }
         let (user, password) =
             (named("MLFLOW_TRACKING_USERNAME"), named("MLFLOW_TRACKING_PASSWORD"));
@@ -153,6 +159,17 @@ impl Mlflow {
     /// If it is no header, or a secret would go unencrypted to another machine.
     pub fn header(mut self, name: &str, value: &str) -> Result<Mlflow> {
         self.server = self.server.header(name, value)?;
+        Ok(self)
+    }
+
+    /// Trusts the authorities of this file (PEM), such as a company's own, and no others. Certificates are always checked.
+    ///
+    /// The file is not read where the address is not one of https.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds no certificate.
+    pub fn certificate(mut self, file: impl AsRef<Path>) -> Result<Mlflow> {
+        self.server = self.server.trusting(file.as_ref())?;
         Ok(self)
     }
 

@@ -1,11 +1,17 @@
 //! [`Post`]: sends bytes to an address over HTTP, and says what its failures mean.
 
+#[cfg(feature = "tls")]
+mod trust;
+
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use ergometer::{Error, Result};
 use ureq::Agent;
+use ureq::config::ConfigBuilder;
 use ureq::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use ureq::typestate::AgentScope;
 
 use crate::courier::Failure;
 
@@ -23,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is read of an answer, and of one that was asked for.
 const ANSWER: u64 = 1 << 16;
 const PAGE: u64 = 1 << 24;
+
+/// What helps where nobody knows who signed a certificate.
+const UNKNOWN: &str = "if the authority that signed it is your own, name its file: `.certificate(…)`, or in the environment \
+                       MLFLOW_TRACKING_SERVER_CERT_PATH or OTEL_EXPORTER_OTLP_CERTIFICATE";
 
 /// What a place said.
 pub(crate) struct Answer {
@@ -85,16 +95,22 @@ impl Post {
             return Err(Error::invalid("what stands behind a `?` of the address would go to another machine for anyone to read")
                 .cure("give an address that begins with https://"));
         }
-        // A redirection could take a secret to somebody else, so none is followed.
-        let mut config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent(concat!("ergometer/", env!("CARGO_PKG_VERSION")));
-        if is_local(&url) {
-            config = config.proxy(None);
+        let agent = config(&url).build().into();
+        Ok(Post { url, headers: Vec::new(), agent })
+    }
+
+    /// Trusts the authorities of this file, and no others; it is not read where nothing is encrypted.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_mut, unused_variables, reason = "no https without")
+    )]
+    pub(crate) fn trusting(mut self, certificates: &Path) -> Result<Post> {
+        #[cfg(feature = "tls")]
+        if is_encrypted(&self.url) {
+            let tls = ureq::tls::TlsConfig::builder().root_certs(trust::authorities(certificates)?);
+            self.agent = config(&self.url).tls_config(tls.build()).build().into();
         }
-        Ok(Post { url, headers: Vec::new(), agent: config.build().into() })
+        Ok(self)
     }
 
     /// Sends this header along: a token, a password.
@@ -212,9 +228,25 @@ impl Post {
             ureq::Error::Timeout(_) => {
                 Error::lost(format!("`{}` did not answer within {PATIENCE:?}", self.place()))
             }
-            other => Error::lost(format!("`{}` cannot be reached: {other}", self.place())),
+            other => {
+                let error = Error::lost(format!("`{}` cannot be reached: {other}", self.place()));
+                match other.to_string().contains("UnknownIssuer") {
+                    true => error.cure(UNKNOWN),
+                    false => error,
+                }
+            }
         }
     }
+}
+
+/// How all is asked. A redirection could take a secret to somebody else, so none is followed.
+fn config(url: &str) -> ConfigBuilder<AgentScope> {
+    let config = Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(concat!("ergometer/", env!("CARGO_PKG_VERSION")));
+    if is_local(url) { config.proxy(None) } else { config }
 }
 
 /// An address that paths are added to, without the `/` at its end.

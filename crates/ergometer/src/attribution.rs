@@ -31,6 +31,13 @@ struct Part {
     quality: Quality,
 }
 
+impl Part {
+    /// What its sensor knows of the window.
+    fn known(&self) -> Option<Span> {
+        self.span.filter(|span| self.quality != Quality::Unresolved && !span.blank)
+    }
+}
+
 impl Boundary {
     pub(crate) fn new(at: Timestamp, points: impl IntoIterator<Item = Option<Point>>) -> Self {
         Boundary { at, points: points.into_iter().collect() }
@@ -133,7 +140,7 @@ impl Attribution {
                 seen |= share.energy.is_some();
                 if part.quality == Quality::Unresolved {
                     total.energy = None;
-                } else if let (Some(sum), Some(span)) = (total.energy, part.span) {
+                } else if let (Some(sum), Some(span)) = (total.energy, part.known()) {
                     total.energy = Some(sum + span.energy);
                     budget.add(specification, span, self.time);
                 }
@@ -146,7 +153,7 @@ impl Attribution {
     }
 
     fn share(&self, part: Part, specification: &Specification, total: Energy) -> Share {
-        let known = part.span.filter(|_| part.quality != Quality::Unresolved);
+        let known = part.known();
         let uncertainty = known.map(|span| {
             let mut budget = Budget::default();
             budget.add(specification, span, self.time);

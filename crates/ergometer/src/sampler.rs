@@ -273,14 +273,16 @@ impl Sampled {
         }
         let Some(power) = self.sensor.cross_check() else { return };
         let Some(point) = self.channel.told().series.at(now) else { return };
-        self.agreement.add(power, now, point.energy);
+        self.agreement.add(power, now, point);
         self.judge(now, false);
     }
 
     fn judge(&mut self, now: Timestamp, over: bool) {
-        let point = self.channel.told().series.at(now);
+        let told = self.channel.told();
+        let (point, reach) = (told.series.at(now), told.series.reach());
+        drop(told);
         let Some(point) = point else { return };
-        if let Some(agreement) = self.agreement.judge(now, point.energy, over) {
+        if let Some(agreement) = self.agreement.judge(now, point, reach, over) {
             self.channel.compare(agreement, now);
         }
     }

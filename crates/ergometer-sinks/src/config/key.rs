@@ -95,9 +95,13 @@ pub(super) const KEYS: [Key; 15] = [
 /// Headers for metrics alone, which are as secret as those for all.
 pub(super) const METRICS_HEADERS: &str = "OTEL_EXPORTER_OTLP_METRICS_HEADERS";
 
-/// Variables of MLflow and OpenTelemetry that go to their sinks as they are.
-pub(super) const PASSED: [&str; 8] = [
+/// Variables of MLflow and OpenTelemetry that go to their sinks as they are. Whom to trust is nothing that a file may say: it may
+/// be of a repository that somebody else wrote.
+pub(super) const PASSED: [&str; 11] = [
     "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
     METRICS_HEADERS,
     "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
     "OTEL_EXPORTER_OTLP_PROTOCOL",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -98,6 +99,11 @@ impl Server {
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Result<Server> {
         self.post = self.post.header(name, value)?;
+        Ok(self)
+    }
+
+    pub(crate) fn trusting(mut self, certificates: &Path) -> Result<Server> {
+        self.post = self.post.trusting(certificates)?;
         Ok(self)
     }
 

@@ -1,5 +1,6 @@
 //! [`Otlp`]: sends where the run stands to a collector.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,15 +54,15 @@ impl Otlp {
         Ok(Otlp { post, resource: Resource::default(), push })
     }
 
-    /// As OpenTelemetry's variables say: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`, their `_HEADERS`,
-    /// `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_METRIC_EXPORT_INTERVAL`. `None` where `OTEL_SDK_DISABLED` is
+    /// As OpenTelemetry's variables say: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`, their `_HEADERS` and
+    /// `_CERTIFICATE`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_METRIC_EXPORT_INTERVAL`. `None` where `OTEL_SDK_DISABLED` is
     /// `true`, or `OTEL_METRICS_EXPORTER` names others than `otlp` only; `http://localhost:4318` where no address is named.
     ///
     /// `OTEL_EXPORTER_OTLP_PROTOCOL` may be `http/json`, or `http/protobuf`, to which JSON is sent too: collectors take both at
     /// the same address, by the content's type.
     ///
     /// # Errors
-    /// If a value is not understood, or asks for gRPC or another protocol. No message repeats a header's value.
+    /// If a value is not understood, or asks for gRPC or another protocol, and as [`certificate`](Otlp::certificate). No message repeats a header's value.
     pub fn from_env() -> Result<Option<Otlp>> {
         Otlp::from_variables(|name| std::env::var(name).ok())
     }
@@ -92,6 +93,9 @@ impl Otlp {
                 None => Otlp::new("http://localhost:4318")?,
             },
         };
+        if let Some(file) = either("CERTIFICATE") {
+            otlp = otlp.certificate(file)?;
+        }
         for (name, value) in pairs("a list of OTLP headers", either("HEADERS"))? {
             otlp = otlp.header(&name, &value)?;
         }
@@ -136,6 +140,16 @@ impl Otlp {
     /// If it is no header, or a secret would go unencrypted to another machine.
     pub fn header(self, name: &str, value: &str) -> Result<Otlp> {
         Ok(Otlp { post: self.post.header(name, value)?, ..self })
+    }
+
+    /// Trusts the authorities of this file (PEM), such as a company's own, and no others. Certificates are always checked.
+    ///
+    /// The file is not read where the address is not one of https.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds no certificate.
+    pub fn certificate(self, file: impl AsRef<Path>) -> Result<Otlp> {
+        Ok(Otlp { post: self.post.trusting(file.as_ref())?, ..self })
     }
 
     /// The attributes that go along.

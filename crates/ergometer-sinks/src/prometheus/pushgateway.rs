@@ -1,5 +1,6 @@
 //! [`Pushgateway`]: this process tells a gateway, and Prometheus asks that.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,16 @@ impl Pushgateway {
     /// If it is no header, or a secret would go unencrypted to another machine.
     pub fn header(self, name: &str, value: &str) -> Result<Pushgateway> {
         Ok(Pushgateway { post: self.post.header(name, value)?, ..self })
+    }
+
+    /// Trusts the authorities of this file (PEM), such as a company's own, and no others. Certificates are always checked.
+    ///
+    /// The file is not read where the address is not one of https.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds no certificate.
+    pub fn certificate(self, file: impl AsRef<Path>) -> Result<Pushgateway> {
+        Ok(Pushgateway { post: self.post.trusting(file.as_ref())?, ..self })
     }
 
     /// Tells it so often, by the run's clock.

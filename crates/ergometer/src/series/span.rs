@@ -26,7 +26,7 @@ pub struct Point {
 }
 
 impl Point {
-    fn is_covered(&self) -> bool {
+    pub(crate) fn is_covered(&self) -> bool {
         matches!(self.place, Place::Between | Place::After)
     }
 }
@@ -93,6 +93,8 @@ pub struct Span {
     pub bound: f64,
     /// False if part of the window is not covered by readings.
     pub whole: bool,
+    /// True if nothing of it is: then the energy is not known, and no 0.
+    pub blank: bool,
     /// True if a boundary is extrapolated and may still change.
     pub provisional: bool,
 }
@@ -120,6 +122,7 @@ impl Span {
             energy,
             uncertainty: uncertainty.min(farthest / 3_f64.sqrt()),
             bound: bound.min(farthest),
+            blank: !start.is_covered() && !end.is_covered() && energy == Energy::ZERO,
             whole: start.is_covered() && end.is_covered() && start.broken.0 == end.broken.1,
             provisional: end.place == Place::After,
         }
