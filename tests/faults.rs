@@ -8,10 +8,10 @@ use ergometer::log::Line;
 use ergometer::sensor::fake::Fake;
 use ergometer::sensor::{Domain, Hardware, Provenance, Quantity, Reading, Sensor, Specification};
 use ergometer::{
-    Clock, Energy, Error, Kind, Meter, Record, Result, RunLog, Status, Summary, Timestamp,
+    Clock, Energy, Error, Kind, Meter, Quality, Record, Result, RunLog, Status, Summary, Timestamp,
 };
 
-use crate::lab::{Lab, check_schema, check_sums, constant, gpu, of};
+use crate::lab::{Lab, check_schema, check_sums, constant, cpu, gpu, of};
 
 /// The windows that are on disk by now.
 fn on_disk(run: &Path) -> Vec<Record> {
@@ -183,6 +183,65 @@ fn a_sensor_that_never_comes_takes_nothing_from_the_others() {
     let summary = run.finish().unwrap();
     let energy = summary.end.domains["gpu:GPU-0"].energy.unwrap().as_joules();
     assert!((energy - 8_000.0).abs() < 80.0, "{energy}");
+}
+
+#[test]
+fn where_a_sensor_saw_nothing_its_energy_is_missing_and_no_0() {
+    let lab = Lab::new();
+    let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
+    let lost = gpu(constant(400.0)).fails_over(at(10)..at(20));
+    let run = lab.meter([lost, cpu(constant(80.0))]).run("lost").start().unwrap();
+    for _epoch in run.epochs(1..=3) {
+        for _batch in run.steps(0..10) {
+            lab.pass(1_000);
+        }
+    }
+    let path = run.path().to_owned();
+    let summary = run.finish().unwrap();
+    let windows = on_disk(&path);
+    check_schema(&path);
+    check_sums(&windows);
+    let (mut blind, mut whole) = (0, 0);
+    for window in &windows {
+        let share = &window.domains["gpu:GPU-0"];
+        let within = window.start >= at(10) && window.end < at(20);
+        assert_eq!(share.energy.is_none(), within, "{window:?}");
+        assert_eq!(share.uncertainty.is_none(), within, "{window:?}");
+        if within {
+            blind += 1;
+            assert_eq!((share.quality, window.quality), (Quality::Partial, Quality::Partial));
+            let seen = window.energy.unwrap().as_joules();
+            assert!((seen - 80.0).abs() < 1.0, "{window:?}");
+        } else if share.quality == Quality::Measured {
+            whole += 1;
+        }
+    }
+    assert!(blind == 9 && whole >= 12, "{blind} {whole}");
+    // What it counted meanwhile is in the window of its return, and in the sums.
+    let gpu = summary.end.domains["gpu:GPU-0"].energy.unwrap().as_joules();
+    assert!((gpu - 12_000.0).abs() < 100.0, "{gpu}");
+}
+
+#[test]
+fn a_counter_that_stands_still_before_the_end_takes_no_energy_back() {
+    let lab = Lab::new();
+    let at = |millis| Timestamp::default() + Duration::from_millis(millis);
+    let stalled = gpu(constant(400.0)).stalls_over(at(10_000)..at(60_000));
+    let run = lab.meter([stalled]).run("still").start().unwrap();
+    lab.pass(8_950);
+    for _batch in run.steps(0..10) {
+        lab.pass(50);
+    }
+    let path = run.path().to_owned();
+    let end = run.finish().unwrap().end;
+    let windows = on_disk(&path);
+    check_sums(&windows);
+    assert_eq!(of(&windows, Kind::Step).len(), 10);
+    for window in windows.iter().filter(|window| window.energy.is_some()) {
+        assert!(window.energy >= Some(Energy::ZERO), "{window:?}");
+    }
+    let energy = end.energy.unwrap().as_joules();
+    assert!((3_500.0..3_640.0).contains(&energy), "{energy}");
 }
 
 #[test]

@@ -104,12 +104,12 @@ mod tests {
     use std::time::Duration;
 
     /// A counter of up to 700 W.
-    fn series() -> Series {
+    fn card() -> Specification {
         let mut card =
             Specification::counter(Domain::new(Hardware::Gpu, "GPU-0", "a card"), "fake");
         card.most = Power::from_watts(700.0);
         card.period = Duration::from_millis(100);
-        Series::new(&card)
+        card
     }
 
     fn at(millis: u32) -> Timestamp {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn compared(counter: f64, gauge: impl Fn(u32) -> f64) -> (f64, f64) {
-        let (mut series, mut agreement) = (series(), Agreement::default());
+        let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
         for n in 0..150 {
             let now = n * 100;
             read(&mut series, now, Power::from_watts(counter) * (Duration::from_millis(100) * n));
@@ -131,7 +131,7 @@ mod tests {
             }
         }
         let point = series.at(at(14_900)).unwrap();
-        agreement.judge(at(14_900), point, series.reach(), false).unwrap()
+        agreement.judge(at(14_900), point, Reach::calibrated(&card()), false).unwrap()
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_update_that_was_seen_late_accuses_nobody() {
         // 200 W, counted every 512 ms; the one who reads was kept from it for half a second, in which the first update came.
-        let (mut series, mut agreement) = (series(), Agreement::default());
+        let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
         let counted =
             |now: u32| Power::from_watts(200.0) * (Duration::from_millis(512) * (now / 512));
         for now in (0..=500).chain(1_000..=1_560).step_by(20) {
@@ -167,7 +167,7 @@ mod tests {
             }
         }
         let judge = |agreement: &mut Agreement, series: &Series, now: u32| {
-            agreement.judge(at(now), series.at(at(now)).unwrap(), series.reach(), true)
+            agreement.judge(at(now), series.at(at(now)).unwrap(), Reach::calibrated(&card()), true)
         };
         assert_eq!(judge(&mut agreement, &series, 1_560), None);
         // The longer the two are compared, the less an end matters.
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn energy_that_nobody_saw_is_no_contradiction() {
-        let (mut series, mut agreement) = (series(), Agreement::default());
+        let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
         for n in 0..100 {
             let now = at(n * 100);
             let energy = Power::from_watts(300.0) * (Duration::from_millis(100) * n);
@@ -193,6 +193,6 @@ mod tests {
         }
         let now = at(9_900);
         let point = series.at(now).unwrap();
-        assert_eq!(agreement.judge(now, point, series.reach(), true), None);
+        assert_eq!(agreement.judge(now, point, Reach::calibrated(&card()), true), None);
     }
 }

@@ -294,11 +294,11 @@ impl Recording {
     fn settled_boundary(&self, at: Timestamp) -> Boundary {
         let points = self.run.channels.iter().map(|channel| {
             let told = channel.told();
-            // At the end nothing comes after that could take an extrapolation back, if the sensor is alive.
-            if self.finish.is_some() && !told.is_lost() {
-                told.series.at(at)
-            } else {
-                told.series.settled_at(at)
+            // At the end nothing comes after that could take an extrapolation back, if the sensor is up to date there.
+            let end = self.finish.and_then(|(end, _)| told.series.at(end));
+            match end.is_some_and(|end| end.is_covered()) && !told.is_lost() {
+                true => told.series.at(at),
+                false => told.series.settled_at(at),
             }
         });
         Boundary::new(at, points)

@@ -12,6 +12,7 @@ use crate::clock::{Alarm, Clock};
 use crate::error::{Error, Result};
 use crate::pace::{self, Pace};
 use crate::sensor::{Calibration, Incident, Sensor};
+use crate::series::Reach;
 use crate::units::Timestamp;
 
 /// The sampler threads of a meter. Dropping it asks them to end; it does not wait for one that hangs in its driver.
@@ -278,10 +279,9 @@ impl Sampled {
     }
 
     fn judge(&mut self, now: Timestamp, over: bool) {
-        let told = self.channel.told();
-        let (point, reach) = (told.series.at(now), told.series.reach());
-        drop(told);
+        let point = self.channel.told().series.at(now);
         let Some(point) = point else { return };
+        let reach = Reach::calibrated(&self.channel.specification);
         if let Some(agreement) = self.agreement.judge(now, point, reach, over) {
             self.channel.compare(agreement, now);
         }

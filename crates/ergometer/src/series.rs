@@ -459,11 +459,6 @@ impl Series {
         Some(self.calibrated(point, until.unwrap_or(at)))
     }
 
-    /// What its points can be off by at most.
-    pub(crate) fn reach(&self) -> Reach {
-        self.reach_calibrated
-    }
-
     /// The energy between two moments; `None` where nothing is known about either.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Option<Span> {
         let reach = self.reach_calibrated;
