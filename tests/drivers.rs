@@ -148,7 +148,9 @@ fn train(stub: &Nvml, seconds: f64) -> Training {
     let expected = 50.0 * training.end.duration.as_secs_f64();
     let other = training.joules(OTHER);
     assert!((other / expected - 1.0).abs() < 0.05, "{other} J of {expected} J beside");
-    assert!(training.quality(OTHER) <= Quality::Amortised, "{:?}", training.end);
+    // Of a machine that is too busy to read it at the end, the last moment is missing.
+    let quality = training.quality(OTHER);
+    assert!(quality <= Quality::Amortised || quality == Quality::Partial, "{:?}", training.end);
     assert!(training.events_of(OTHER).is_empty(), "{:?}", training.events);
     training
 }

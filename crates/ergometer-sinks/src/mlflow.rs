@@ -76,8 +76,8 @@ impl Mlflow {
     /// than one of the two alone. `MLFLOW_TRACKING_INSECURE_TLS` is not followed.
     ///
     /// # Errors
-    /// As [`new`](Mlflow::new), [`bearer`](Mlflow::bearer) and [`certificate`](Mlflow::certificate), or if a user has no password, or a password no user, and there is
-    /// no token. No message repeats a secret.
+    /// As [`new`](Mlflow::new), [`bearer`](Mlflow::bearer) and [`certificate`](Mlflow::certificate), or if a user has no password,
+    /// or a password no user, and there is no token. No message repeats a secret.
     pub fn from_env() -> Result<Option<Mlflow>> {
         Mlflow::from_variables(|name| std::env::var(name).ok())
     }

@@ -76,11 +76,11 @@ impl Agreement {
         // Readings of one update are one reading, as far as the scatter goes.
         let scatter = self.squares / (self.count - 1.0) / self.changes;
         let error = (scatter + (span.uncertainty / time.as_secs_f64()).powi(2)).sqrt();
-        if mean <= 0.0 || error > CLEAR * mean {
+        if mean > 0.0 && error > CLEAR * mean {
             return None;
         }
         *self = Agreement::default();
-        Some((counter / mean, error / mean))
+        (mean > 0.0).then(|| (counter / mean, error / mean))
     }
 }
 

@@ -55,14 +55,16 @@ impl Otlp {
     }
 
     /// As OpenTelemetry's variables say: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`, their `_HEADERS` and
-    /// `_CERTIFICATE`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_METRIC_EXPORT_INTERVAL`. `None` where `OTEL_SDK_DISABLED` is
-    /// `true`, or `OTEL_METRICS_EXPORTER` names others than `otlp` only; `http://localhost:4318` where no address is named.
+    /// `_CERTIFICATE`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_METRIC_EXPORT_INTERVAL`. `None` where
+    /// `OTEL_SDK_DISABLED` is `true`, or `OTEL_METRICS_EXPORTER` names others than `otlp` only; `http://localhost:4318` where no
+    /// address is named.
     ///
     /// `OTEL_EXPORTER_OTLP_PROTOCOL` may be `http/json`, or `http/protobuf`, to which JSON is sent too: collectors take both at
     /// the same address, by the content's type.
     ///
     /// # Errors
-    /// If a value is not understood, or asks for gRPC or another protocol, and as [`certificate`](Otlp::certificate). No message repeats a header's value.
+    /// If a value is not understood, or asks for gRPC or another protocol, and as [`certificate`](Otlp::certificate). No message
+    /// repeats a header's value.
     pub fn from_env() -> Result<Option<Otlp>> {
         Otlp::from_variables(|name| std::env::var(name).ok())
     }
