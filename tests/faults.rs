@@ -223,6 +223,49 @@ fn where_a_sensor_saw_nothing_its_energy_is_missing_and_no_0() {
 }
 
 #[test]
+fn what_earlier_sessions_saw_is_kept_where_the_last_one_sees_nothing() {
+    for beside in [false, true] {
+        let lab = Lab::new();
+        let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
+        let lost = gpu(constant(400.0)).fails_over(at(13)..at(99)).specified(|it| it.gain = 0.1);
+        let meter =
+            lab.meter([Some(lost), beside.then(|| cpu(constant(80.0)))].into_iter().flatten());
+        let run = meter.run("lost").start().unwrap();
+        let path = run.path().to_owned();
+        for _epoch in run.epochs(1..=2) {
+            lab.pass(5_000);
+        }
+        let first = run.finish().unwrap().end;
+        lab.pass(10_000);
+        let run = meter.resume(&path).unwrap().start().unwrap();
+        lab.pass(5_000);
+        let live = run.energy().energy.unwrap();
+        let second = run.finish().unwrap().end;
+        check_schema(&path);
+        check_sums(&on_disk(&path));
+        let gpu_of = |end: &Record| end.domains["gpu:GPU-0"].energy.unwrap();
+        assert_eq!(gpu_of(&first), gpu_of(&second));
+        assert_eq!(second.quality, Quality::Partial);
+        let gained = (second.energy.unwrap() - first.energy.unwrap()).as_joules();
+        let expected = if beside { 400.0 } else { 0.0 };
+        assert!((gained - expected).abs() < 2.0, "{gained}");
+        assert!((live - second.energy.unwrap()).as_joules().abs() < 5.0, "{live}");
+        assert_eq!(
+            second.domains.values().filter_map(|share| share.energy).sum::<Energy>(),
+            second.energy.unwrap()
+        );
+        assert!(second.uncertainty >= first.uncertainty, "{second:?}");
+        // And a session in which it is back.
+        let run = meter.resume(&path).unwrap().start().unwrap();
+        lab.pass(100_000);
+        let third = run.finish().unwrap().end;
+        check_sums(&on_disk(&path));
+        let part = third.uncertainty.unwrap().as_joules() / gpu_of(&third).as_joules();
+        assert!(part > 0.09, "{part}: {third:?}");
+    }
+}
+
+#[test]
 fn a_counter_that_stands_still_before_the_end_takes_no_energy_back() {
     let lab = Lab::new();
     let at = |millis| Timestamp::default() + Duration::from_millis(millis);

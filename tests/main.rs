@@ -31,6 +31,7 @@ mod machine;
 mod machines;
 
 // Sources, on written trees and stub libraries.
+mod agreement;
 mod amdgpu;
 mod battery;
 mod gpu;

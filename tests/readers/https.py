@@ -88,6 +88,7 @@ def trainings():
         "another-host": (Server(own.server("host", host="example.org")), own.file, "certificate not valid for name"),
         "out-of-date": (Server(own.server("old", valid=(-3 * DAY, -DAY))), own.file, "expired"),
         "not-yet": (Server(own.server("new", valid=(DAY, 3 * DAY))), own.file, "not valid yet"),
+        "itself": (Server(other.itself()), SCRATCH / "other-itself.pem", "CA:FALSE"),
         "no-tls": (plain, own.file, "cannot be reached"),
         "onward": (Server(good, onward=plain.url), own.file, "307"),
     }

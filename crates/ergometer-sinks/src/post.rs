@@ -30,9 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER: u64 = 1 << 16;
 const PAGE: u64 = 1 << 24;
 
-/// What helps where nobody knows who signed a certificate.
-const UNKNOWN: &str = "if the authority that signed it is your own, name its file: `.certificate(…)`, or in the environment \
-                       MLFLOW_TRACKING_SERVER_CERT_PATH or OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// What helps where nobody knows who signed a certificate, and where that was the server itself, as an authority.
+const UNKNOWN: (&str, &str) = (
+    "UnknownIssuer",
+    "if the authority that signed it is your own, name its file: `.certificate(…)`, or in the environment \
+     MLFLOW_TRACKING_SERVER_CERT_PATH or OTEL_EXPORTER_OTLP_CERTIFICATE",
+);
+const SELF: (&str, &str) = (
+    "CaUsedAsEndEntity",
+    "an authority's certificate is no server's: sign one for the server, or make its own with \
+     `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`",
+);
 
 /// What a place said.
 pub(crate) struct Answer {
@@ -230,9 +238,10 @@ impl Post {
             }
             other => {
                 let error = Error::lost(format!("`{}` cannot be reached: {other}", self.place()));
-                match other.to_string().contains("UnknownIssuer") {
-                    true => error.cure(UNKNOWN),
-                    false => error,
+                let why = other.to_string();
+                match [UNKNOWN, SELF].iter().find(|(word, _)| why.contains(word)) {
+                    Some((_, cure)) => error.cure(*cure),
+                    None => error,
                 }
             }
         }

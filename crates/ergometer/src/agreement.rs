@@ -7,10 +7,13 @@
 use crate::series::{Point, Reach, Span};
 use crate::units::{Energy, Power, Timestamp};
 
-/// A comparison of an energy counter with readings of the power, over some time.
+/// A comparison of an energy counter with readings of the power, over some time: from one update of the counter to another,
+/// where its energy is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agreement {
-    begun: Option<(Timestamp, Point)>,
+    begun: Option<Update>,
+    /// The last update that was seen.
+    newest: Option<Update>,
     count: f64,
     /// Readings that were not the one before: a value that stays has not been updated, or the power is steady.
     changes: f64,
@@ -21,30 +24,43 @@ pub(crate) struct Agreement {
     integral: Energy,
 }
 
+/// An update of the counter.
+#[derive(Clone, Copy, Debug)]
+struct Update {
+    at: Timestamp,
+    point: Point,
+    /// When the power was read next, and its integral up to there.
+    read: Timestamp,
+    integral: Energy,
+}
+
 /// Readings that one judgement is made of.
 const ENOUGH: f64 = 40.0;
 
 /// Fewer are enough at the end of the trial, with the wider interval that they give.
 const SOME: f64 = 6.0;
 
-/// A ratio whose standard uncertainty is larger says nothing: of a few updates, neither end's energy is known well enough.
-const CLEAR: f64 = 0.25;
-
 /// Up to here the two agree: their gains differ, and neither looks all of the time.
 const TOLERANCE: f64 = 0.1;
 
 impl Agreement {
-    /// Takes in the power read at `at`, when the counter stood at `point`.
-    pub(crate) fn add(&mut self, power: Power, at: Timestamp, point: Point) {
-        if self.begun.is_none() && !point.is_covered() {
+    /// Takes in the power read at `read`, when the counter's last update was at `at`, and the counter at `point` then.
+    pub(crate) fn add(&mut self, power: Power, read: Timestamp, at: Timestamp, point: Point) {
+        if let Some((then, before)) = self.last {
+            self.integral += before.mean(power) * read.since(then);
+        }
+        let steady = self.last.replace((read, power)).is_some_and(|(_, before)| before == power);
+        if self.newest.is_none_or(|newest| newest.at < at) {
+            let update = Update { at, point, read, integral: self.integral };
+            // The first one seen may be an old one.
+            if self.newest.replace(update).is_some() {
+                self.begun.get_or_insert(update);
+            }
+        }
+        if self.begun.is_none() {
             return;
         }
-        if let Some((then, before)) = self.last {
-            self.integral += before.mean(power) * at.since(then);
-        }
-        let steady = self.last.replace((at, power)).is_some_and(|(_, before)| before == power);
         self.changes += if steady { 0.0 } else { 1.0 };
-        self.begun.get_or_insert((at, point));
         self.count += 1.0;
         let off = power.as_watts() - self.mean;
         self.mean += off / self.count;
@@ -52,34 +68,24 @@ impl Agreement {
     }
 
     /// The counter's power over the gauge's, and the standard uncertainty of this ratio, once there are enough readings
-    /// (or `now`, with some) and the counter is known well enough; the next comparison begins then.
-    pub(crate) fn judge(
-        &mut self,
-        at: Timestamp,
-        point: Point,
-        reach: Reach,
-        now: bool,
-    ) -> Option<(f64, f64)> {
-        if self.count < if now { SOME } else { ENOUGH } || !point.is_covered() {
+    /// (or `now`, with some); the next comparison begins then.
+    pub(crate) fn judge(&mut self, reach: Reach, now: bool) -> Option<(f64, f64)> {
+        if self.count < if now { SOME } else { ENOUGH } {
             return None;
         }
-        let ((since, start), (then, power)) = (self.begun?, self.last?);
-        let time = at.since(since);
-        let span = Span::new(start, point, time, reach);
-        if !span.whole {
-            // Some of the counter's energy is not known, and may have been all that is missing.
-            *self = Agreement::default();
-            return None;
-        }
-        let counter = span.energy.over(time)?.as_watts();
-        let mean = (self.integral + power * at.since(then)).over(time)?.as_watts();
+        let Agreement { begun, newest, count, changes, squares, .. } = std::mem::take(self);
+        let (begun, newest) = (begun?, newest?);
+        let time = newest.at.since(begun.at);
+        // Where some of the counter's energy is not known, that may be all that is missing.
+        let span = Span::new(begun.point, newest.point, time, reach);
+        let counter = span.energy.over(time).filter(|_| span.whole)?.as_watts();
+        let gauge = (newest.integral - begun.integral).over(newest.read.since(begun.read))?;
+        let mean = gauge.as_watts();
         // Readings of one update are one reading, as far as the scatter goes.
-        let scatter = self.squares / (self.count - 1.0) / self.changes;
-        let error = (scatter + (span.uncertainty / time.as_secs_f64()).powi(2)).sqrt();
-        if mean > 0.0 && error > CLEAR * mean {
-            return None;
-        }
-        *self = Agreement::default();
+        let scatter = squares / (count - 1.0) / changes.max(1.0);
+        // When the updates were.
+        let ends = begun.point.uncertainty.hypot(newest.point.uncertainty) / time.as_secs_f64();
+        let error = scatter.sqrt().hypot(ends);
         (mean > 0.0).then(|| (counter / mean, error / mean))
     }
 }
@@ -121,17 +127,26 @@ mod tests {
         series.push(Reading::new(now, Quantity::Counter(energy), now));
     }
 
+    /// Reads the power beside the counter.
+    fn read_beside(agreement: &mut Agreement, series: &Series, millis: u32, watts: f64) {
+        if let Some(update) = series.covered() {
+            let point = series.at(update).unwrap();
+            agreement.add(Power::from_watts(watts), at(millis), update, point);
+        }
+    }
+
+    fn judge(agreement: &mut Agreement, now: bool) -> Option<(f64, f64)> {
+        agreement.judge(Reach::calibrated(&card()), now)
+    }
+
     fn compared(counter: f64, gauge: impl Fn(u32) -> f64) -> (f64, f64) {
         let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
-        for n in 0..150 {
-            let now = n * 100;
-            read(&mut series, now, Power::from_watts(counter) * (Duration::from_millis(100) * n));
-            if let Some(point) = series.at(at(now)).filter(|_| n > 2) {
-                agreement.add(Power::from_watts(gauge(n)), at(now), point);
-            }
+        for n in 0..50 {
+            let energy = Power::from_watts(counter) * (Duration::from_millis(100) * n);
+            read(&mut series, n * 100, energy);
+            read_beside(&mut agreement, &series, n * 100, gauge(n));
         }
-        let point = series.at(at(14_900)).unwrap();
-        agreement.judge(at(14_900), point, Reach::calibrated(&card()), false).unwrap()
+        judge(&mut agreement, false).unwrap()
     }
 
     #[test]
@@ -142,8 +157,7 @@ mod tests {
 
     #[test]
     fn a_gauge_that_jumps_about_its_mean_is_no_reason_to_doubt() {
-        let ratio =
-            compared(350.0, |n| if n % 2 == 0 { 200.5 } else { 500.0 } + f64::from(n) / 3.0);
+        let ratio = compared(350.0, |n| if n % 2 == 0 { 200.5 } else { 500.0 } + f64::from(n));
         assert_eq!(doubt(ratio), None, "{ratio:?}");
     }
 
@@ -157,26 +171,21 @@ mod tests {
     #[test]
     fn an_update_that_was_seen_late_accuses_nobody() {
         // 200 W, counted every 512 ms; the one who reads was kept from it for half a second, in which the first update came.
-        let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
         let counted =
             |now: u32| Power::from_watts(200.0) * (Duration::from_millis(512) * (now / 512));
-        for now in (0..=500).chain(1_000..=1_560).step_by(20) {
-            read(&mut series, now, counted(now));
-            if now >= 1_420 {
-                agreement.add(Power::from_watts(200.0), at(now), series.at(at(now)).unwrap());
+        for end in (1_500..4_000).step_by(20) {
+            for begin in (1_040..1_500).step_by(20) {
+                let (mut series, mut agreement) = (Series::new(&card()), Agreement::default());
+                for now in (0..=500).chain(1_000..end).step_by(20) {
+                    read(&mut series, now, counted(now));
+                    if now >= begin {
+                        read_beside(&mut agreement, &series, now, 200.0);
+                    }
+                }
+                let ratio = judge(&mut agreement, true);
+                assert_eq!(ratio.and_then(doubt), None, "{begin} to {end}: {ratio:?}");
             }
         }
-        let judge = |agreement: &mut Agreement, series: &Series, now: u32| {
-            agreement.judge(at(now), series.at(at(now)).unwrap(), Reach::calibrated(&card()), true)
-        };
-        assert_eq!(judge(&mut agreement, &series, 1_560), None);
-        // The longer the two are compared, the less an end matters.
-        for now in (1_580..20_000).step_by(20) {
-            read(&mut series, now, counted(now));
-            agreement.add(Power::from_watts(200.0), at(now), series.at(at(now)).unwrap());
-        }
-        let ratio = judge(&mut agreement, &series, 19_980).unwrap();
-        assert!((ratio.0 - 1.0).abs() < 3.0 * ratio.1 && doubt(ratio).is_none(), "{ratio:?}");
     }
 
     #[test]
@@ -187,12 +196,8 @@ mod tests {
             let energy = Power::from_watts(300.0) * (Duration::from_millis(100) * n);
             let incident = (n == 50).then_some(crate::sensor::Incident::Reset);
             series.push(Reading { incident, ..Reading::new(now, Quantity::Counter(energy), now) });
-            if let Some(point) = series.at(now).filter(|_| n > 2) {
-                agreement.add(Power::from_watts(300.0), now, point);
-            }
+            read_beside(&mut agreement, &series, n * 100, 300.0);
         }
-        let now = at(9_900);
-        let point = series.at(now).unwrap();
-        assert_eq!(agreement.judge(now, point, Reach::calibrated(&card()), true), None);
+        assert_eq!(judge(&mut agreement, true), None);
     }
 }

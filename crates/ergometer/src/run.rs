@@ -402,7 +402,11 @@ impl Records {
     /// The energy used so far, provisional; see [`Run::energy`].
     pub fn energy(&self) -> Estimate {
         let mut estimate = self.between(self.session.start, self.course.clock.now());
-        estimate.energy = estimate.energy.map(|energy| energy + self.session.past);
+        let past = Some(self.session.past).filter(|past| *past > Energy::ZERO);
+        estimate.energy = match (estimate.energy, past) {
+            (None, None) => None,
+            (now, past) => Some(now.unwrap_or_default() + past.unwrap_or_default()),
+        };
         estimate
     }
 

@@ -12,7 +12,7 @@ use crate::clock::{Alarm, Clock};
 use crate::error::{Error, Result};
 use crate::pace::{self, Pace};
 use crate::sensor::{Calibration, Incident, Sensor};
-use crate::series::Reach;
+use crate::series::{Point, Reach};
 use crate::units::Timestamp;
 
 /// The sampler threads of a meter. Dropping it asks them to end; it does not wait for one that hangs in its driver.
@@ -248,6 +248,8 @@ impl Sampled {
         drop(told);
         if over {
             self.judge(after, true);
+            // From now on the power is asked for more seldom: its mean would be of both.
+            self.agreement = Agreement::default();
         }
         next
     }
@@ -269,20 +271,22 @@ impl Sampled {
     fn compare(&mut self, now: Timestamp) {
         self.compared = now;
         // Before two updates the counter's own power is not known.
-        if self.channel.told().series.covered().is_none() {
-            return;
-        }
+        let Some((update, point)) = self.newest() else { return };
         let Some(power) = self.sensor.cross_check() else { return };
-        let Some(point) = self.channel.told().series.at(now) else { return };
-        self.agreement.add(power, now, point);
+        self.agreement.add(power, now, update, point);
         self.judge(now, false);
     }
 
+    /// The counter at its last update.
+    fn newest(&self) -> Option<(Timestamp, Point)> {
+        let told = self.channel.told();
+        let update = told.series.covered()?;
+        Some((update, told.series.at(update)?))
+    }
+
     fn judge(&mut self, now: Timestamp, over: bool) {
-        let point = self.channel.told().series.at(now);
-        let Some(point) = point else { return };
         let reach = Reach::calibrated(&self.channel.specification);
-        if let Some(agreement) = self.agreement.judge(now, point, reach, over) {
+        if let Some(agreement) = self.agreement.judge(reach, over) {
             self.channel.compare(agreement, now);
         }
     }

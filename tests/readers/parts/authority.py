@@ -31,6 +31,23 @@ class Authority:
             made = made.add_extension(extension, critical=critical)
         return made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
+    def itself(self, host="127.0.0.1"):
+        """The file of an authority that is a server, as `openssl req -x509` makes one."""
+        extensions = [
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False),
+        ]
+        own = self.signed(self.subject, self.key, extensions, (-DAY, DAY))
+        return self.kept("itself", own, self.key)
+
+    def kept(self, name, certificate, key):
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        file = self.directory / f"{self.name}-{name}.pem"
+        file.write_bytes(certificate + private)
+        return file
+
     def server(self, name, host="127.0.0.1", valid=(-DAY, DAY)):
         """The file of a server's certificate and key; `host` is an address, or a name."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -44,13 +61,7 @@ class Authority:
             (x509.SubjectAlternativeName([host]), False),
             (x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), False),
         ]
-        certificate = self.signed(subject, key, extensions, valid)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file = self.directory / f"{self.name}-{name}.pem"
-        file.write_bytes(certificate + private)
-        return file
+        return self.kept(name, self.signed(subject, key, extensions, valid), key)
 
 
 def speaking(certificate):

@@ -90,7 +90,7 @@ impl Recording {
             };
             record.quality = record.quality.max(quality);
             // Linearly: what the sensors' gain makes of it is common to all sessions.
-            let before = past.end.as_ref().map(|end| end.uncertainty.unwrap_or_default());
+            let before = past.end.as_ref().and_then(|end| end.uncertainty);
             let mut budget = Budget::default();
             for specification in &self.sensors {
                 let id = &specification.domain.id;
@@ -111,14 +111,17 @@ impl Recording {
                         own.add_gain(specification, domain, past.duration);
                         Energy::from_joules(own.uncertainty())
                     });
-                    share.energy = share.energy.map(|energy| energy + domain);
-                    share.uncertainty = share.uncertainty.map(|uncertainty| uncertainty + before);
+                    if share.energy.is_some() || domain > Energy::ZERO {
+                        // What this session saw nothing of, earlier ones did.
+                        share.energy = Some(share.energy.unwrap_or_default() + domain);
+                        share.uncertainty = Some(share.uncertainty.unwrap_or_default() + before);
+                    }
                 }
             }
             let before = before.unwrap_or_else(|| Energy::from_joules(budget.uncertainty()));
-            record.uncertainty = record.uncertainty.map(|uncertainty| uncertainty + before);
+            record.energy = Some(past.total + attribution.energy(&self.sensors));
+            record.uncertainty = Some(record.uncertainty.unwrap_or_default() + before);
         }
-        record.energy = record.energy.map(|_| past.total + attribution.energy(&self.sensors));
         record.remainder = record.energy.map(|energy| energy - self.epochs.energy);
         record.epochs = Some(self.epochs.count);
         record.steps = Some(self.steps);

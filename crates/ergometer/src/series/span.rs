@@ -122,7 +122,7 @@ impl Span {
             energy,
             uncertainty: uncertainty.min(farthest / 3_f64.sqrt()),
             bound: bound.min(farthest),
-            blank: !start.is_covered() && !end.is_covered() && energy == Energy::ZERO,
+            blank: start.place == end.place && !start.is_covered() && energy == Energy::ZERO,
             whole: start.is_covered() && end.is_covered() && start.broken.0 == end.broken.1,
             provisional: end.place == Place::After,
         }
