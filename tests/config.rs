@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ergometer::log::Line;
 use ergometer_report::site::Site;
-use ergometer_sinks::Sinks;
 use ergometer_sinks::config::{Config, Origin};
+use ergometer_sinks::{Delivery, Sinks};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -206,13 +207,14 @@ fn a_run_is_told_to_all_that_are_on() {
     let sinks = Sinks::from_config(&config).unwrap();
     assert_eq!(sinks.names().collect::<Vec<_>>(), ["tensorboard", "mlflow", "prometheus", "otlp"]);
     assert_eq!(sinks.deliveries().len(), 3);
-    let lab = Lab::new();
+    let (lab, board) = (Lab::new(), sinks.deliveries());
     let run = lab.meter([cpu(constant(50.0))]).run("net").observe(sinks).start().unwrap();
     let log = run.path().to_owned();
     for _epoch in run.epochs(1..=2) {
         lab.pass(1_000);
     }
     run.finish().unwrap();
+    wait_for(&board);
     // Beside the file, not in the directory that the program happens to be in.
     assert_eq!(fs::read_dir(home.path().join("board")).unwrap().count(), 1);
     lines(&log);
@@ -229,14 +231,23 @@ fn a_pue_of_no_file_is_the_user_s() {
     }
 }
 
+/// Until all is delivered, or lost: not all of it has somebody to take it here.
+fn wait_for(deliveries: &[Delivery]) {
+    for delivery in deliveries {
+        drop(delivery.wait(Duration::from_secs(20)));
+    }
+}
+
 /// What the log says in events `sinks`, once it does.
 fn told(lab: &Lab, sinks: Sinks) -> Vec<String> {
+    let deliveries = sinks.deliveries();
     let run = lab.meter([cpu(constant(50.0))]).run("net").observe(sinks).start().unwrap();
     let log = run.path().to_owned();
     for _epoch in run.epochs(1..=2) {
         lab.pass(1_000);
     }
     run.finish().unwrap();
+    wait_for(&deliveries);
     let events = lines(&log).into_iter().filter_map(|line| match line {
         Line::Event(event) if event.event == "sinks" => event.detail,
         _ => None,

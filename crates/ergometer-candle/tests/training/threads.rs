@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::Device;
 use candle_nn::{Module, Optimizer, SGD};
+use ergometer::Quality;
 use ergometer::record::Status;
 use tempfile::TempDir;
 
@@ -48,8 +49,10 @@ fn each_threads_windows_nest_in_its_own() {
     assert_eq!(log.epochs.iter().map(|epoch| epoch.lane).collect::<BTreeSet<_>>().len(), 2);
     let truth = power() * log.end.duration;
     let margin = log.end.estimate().expanded().unwrap();
+    // Of a machine that was too busy to read it at the end, the last moment is missing.
+    let part = if log.end.quality == Quality::Partial { 0.05 } else { 0.0 };
     assert!(
-        (log.end.energy.unwrap() - truth).abs() <= margin,
+        (log.end.energy.unwrap() - truth).abs() <= margin + power() * part * log.end.duration,
         "{} is not {truth}",
         log.end.estimate()
     );
