@@ -11,7 +11,7 @@
 #   PYTHON     Python with what it needs  LIVE    LIVE/runs, and what sinks wrote beside these, by the name of the sink
 #   SCRATCH    an empty directory         WIDTHS  a training to watch: `$WIDTHS DIR` writes DIR/runs
 #   MONITORED  one that tells servers: `$MONITORED DIR SECONDS`, and where by its environment
-# It ends with 0, with 77 if it cannot be run here, having said why, or with anything else if it disagrees. What it starts, it
+# What several share lies in tests/readers/parts. It ends with 0, with 77 if it cannot be run here, having said why, or with anything else if it disagrees. What it starts, it
 # stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
