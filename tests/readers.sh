@@ -11,8 +11,8 @@
 #   PYTHON     Python with what it needs  LIVE    LIVE/runs, and what sinks wrote beside these, by the name of the sink
 #   SCRATCH    an empty directory         WIDTHS  a training to watch: `$WIDTHS DIR` writes DIR/runs
 #   MONITORED  one that tells servers: `$MONITORED DIR SECONDS`, and where by its environment
-# What several share lies in tests/readers/parts. It ends with 0, with 77 if it cannot be run here, having said why, or with anything else if it disagrees. What it starts, it
-# stops.
+# It ends with 0, with 77 if it cannot be run here, having said why, or with anything else if it disagrees. What it starts, it
+# stops. What several share lies in tests/readers/parts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
