@@ -161,9 +161,13 @@ fn child_that_trains_until_it_is_killed() {
     let Ok(logs) = std::env::var("ERGOMETER_TEST_TRAIN_INTO") else { return };
     let meter = Meter::builder().sensor(cpu(constant(100.0))).log_directory(logs).build().unwrap();
     let run = meter.run("killed").start().unwrap();
-    for _epoch in run.epochs(1..=1_000) {
+    let mut steps = 0;
+    for _epoch in run.epochs(1..=3) {
         for _batch in run.steps(0..20) {
-            std::thread::sleep(Duration::from_millis(10));
+            steps += 1;
+            // In the middle of the third epoch it waits for its end.
+            let time = if steps < 55 { Duration::from_millis(10) } else { Duration::from_mins(2) };
+            std::thread::sleep(time);
         }
     }
 }
@@ -177,7 +181,6 @@ fn a_killed_run_loses_its_unsettled_tail_and_counts_nothing_twice() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    // Killed in the middle of the third epoch.
     let patience = Instant::now() + Duration::from_secs(20);
     let path = loop {
         assert!(Instant::now() < patience, "the child does not train");
