@@ -12,7 +12,7 @@ use ergometer::{Kind, Meter, Power, Quality};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Lab, of, windows};
+use crate::lab::{Lab, of, unless_busy, windows};
 use crate::rapl::{Tree, two_packages};
 use crate::stub::{Gpu, Nvml};
 
@@ -382,21 +382,23 @@ fn no_step_is_promised_where_a_gauge_is_in_the_sum() {
 
 #[test]
 fn a_counter_that_is_slower_than_its_kind_is_found_out() {
-    let machine = Machine::of(Gpu { period: 0.512, ..Gpu::default() });
-    let id = "gpu:GPU-00000000-0000-0000-0000-000000000000";
-    let answer = machine.doctor(&["--self-test", "--json"]);
-    let json = answer.json();
-    assert_eq!(answer.status, 0, "slow is no fault: {}", answer.out);
-    let trial = &json["trials"][0];
-    assert_eq!(trial["domain"], id);
-    let period = trial["period_s"].as_f64().unwrap();
-    assert!((0.4..0.7).contains(&period), "{trial}");
-    let remark = json["remarks"][0].as_str().unwrap();
-    assert!(remark.starts_with(&format!("{id} is updated every ")), "{remark}");
-    assert!(remark.ends_with(", not every 100\u{a0}ms"), "{remark}");
-    // What is resolved follows from what was observed.
-    let any = json["sensors"][0]["steps"]["steady_s"].as_f64().unwrap();
-    assert!((any / period - 2.5).abs() < 1e-6, "{any}");
+    unless_busy(|| {
+        let machine = Machine::of(Gpu { period: 0.512, ..Gpu::default() });
+        let id = "gpu:GPU-00000000-0000-0000-0000-000000000000";
+        let answer = machine.doctor(&["--self-test", "--json"]);
+        let json = answer.json();
+        assert_eq!(answer.status, 0, "slow is no fault: {}", answer.out);
+        let trial = &json["trials"][0];
+        assert_eq!(trial["domain"], id);
+        let period = trial["period_s"].as_f64().unwrap();
+        assert!((0.45..0.57).contains(&period), "{trial}");
+        let remark = json["remarks"][0].as_str().unwrap();
+        assert!(remark.starts_with(&format!("{id} is updated every 5")), "{remark}");
+        assert!(remark.ends_with(", not every 100\u{a0}ms"), "{remark}");
+        // What is resolved follows from what was observed.
+        let any = json["sensors"][0]["steps"]["steady_s"].as_f64().unwrap();
+        assert!((any / period - 2.5).abs() < 1e-6, "{any}");
+    });
 }
 
 #[test]

@@ -66,6 +66,14 @@ pub(crate) fn steps_of_30_ms() -> Load {
     }
 }
 
+/// A test in real time: a machine that is too busy to read its sensors in time may fail it, but not three times in a row.
+pub(crate) fn unless_busy(test: impl Fn()) {
+    let passes = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(&test)).is_ok();
+    if !passes() && !passes() {
+        test();
+    }
+}
+
 /// Every line of a run's log, having checked each against the schema.
 pub(crate) fn lines(run: &Path) -> Vec<Line> {
     check_schema(run);
